@@ -1,0 +1,76 @@
+"""l(b): how long a batch of b takes on one variant, from a few measured points.
+
+Between points the curve is linear; beyond the last it goes on with the last slope (or flat before the first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import msgspec
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured batch size. Units: microseconds."""
+
+    batch: int
+    p50_us: int
+    p99_us: int
+
+
+class LatencyProfile:
+    """p50 and p99 of every batch size up to `batch_max`, tabulated once so that the hot path indexes a list.
+
+    Shapes: `p50_us` and `p99_us` are (batch_max + 1,); index 0 is 0 and never asked.
+    Raises: AssertionError on no points, or points that are not sorted by a batch of at least 1.
+    """
+
+    __slots__ = ("batch_max", "p50_us", "p99_us")
+
+    def __init__(self, points: Sequence[Point], *, batch_max: int) -> None:
+        assert points, "a profile needs at least one point"
+        assert batch_max >= 1
+        sizes = [p.batch for p in points]
+        assert sizes == sorted(set(sizes)), sizes
+        assert sizes[0] >= 1
+        self.batch_max = batch_max
+        self.p50_us = _tabulate([(p.batch, p.p50_us) for p in points], batch_max)
+        self.p99_us = _tabulate([(p.batch, p.p99_us) for p in points], batch_max)
+
+    @classmethod
+    def linear(cls, *, fixed_us: float, per_item_us: float, batch_max: int) -> Self:
+        """l(b) = fixed + per_item b, without spread: for stubs and tests."""
+        ends = sorted({1, batch_max})
+        points = [
+            Point(batch=b, p50_us=round(fixed_us + per_item_us * b), p99_us=round(fixed_us + per_item_us * b))
+            for b in ends
+        ]
+        return cls(points, batch_max=batch_max)
+
+    def batch_within(self, budget_us: int) -> int:
+        """The largest batch whose p99 fits `budget_us`; 0 if none does."""
+        fits = 0
+        for batch in range(1, self.batch_max + 1):
+            if self.p99_us[batch] <= budget_us:
+                fits = batch
+        return fits
+
+
+def _tabulate(points: list[tuple[int, int]], batch_max: int) -> list[int]:
+    table = [0]
+    for batch in range(1, batch_max + 1):
+        left = max((p for p in points if p[0] <= batch), default=points[0])
+        right = min((p for p in points if p[0] >= batch), default=points[-1])
+        if left[0] == right[0]:
+            if batch > points[-1][0] and len(points) > 1:
+                (b0, y0), (b1, y1) = points[-2], points[-1]
+                value = y1 + (y1 - y0) * (batch - b1) / (b1 - b0)
+            elif batch > points[-1][0]:
+                value = points[-1][1] * batch / points[-1][0]
+            else:
+                value = left[1]
+        else:
+            value = left[1] + (right[1] - left[1]) * (batch - left[0]) / (right[0] - left[0])
+        table.append(max(table[-1], round(value)))
+    return table

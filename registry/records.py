@@ -1,0 +1,125 @@
+"""What can be served: tasks, models, variants, pools and profiles, as records of the compacted registry topic.
+
+Keys are `kind:id`. Fields are only ever added, with a default; unknown fields are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from registry.latency import Point
+
+Hardware = Literal["cpu", "gpu", "inf1", "inf2"]
+Framework = Literal["onnxruntime", "torch", "stub"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A named pre- or post-processing step of `executors/processing.py`, with its parameters."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, tag="task"):
+    """What is asked. `slo_ms_default` None means best effort."""
+
+    name: str
+    accepts: tuple[str, ...] = ("application/json", "application/x-npy")
+    slo_ms_default: float | None = None
+    description: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"task:{self.name}"
+
+
+class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure and where it comes from; `n` is the size of the validation set if measured here."""
+
+    value: float
+    provenance: Literal["measured", "published"]
+    source: str = ""
+    n: int = 0
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    path: str
+    sha256: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
+    """An architecture with weights. Shapes: `input_shape` is one item, without the batch axis."""
+
+    name: str
+    task: str
+    version: str
+    accuracy: Accuracy
+    input_name: str
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    output_name: str
+    preprocess: Step
+    postprocess: Step
+    labels: tuple[str, ...] = ()
+    artifacts: dict[str, Artifact] = {}  # by framework
+
+    @property
+    def key(self) -> str:
+        return f"model:{self.name}"
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, tag="variant"):
+    """model x framework x precision x hardware x width (cores, or lanes of a device)."""
+
+    name: str
+    model: str
+    framework: Framework
+    hardware: Hardware = "cpu"
+    precision: str = "fp32"
+    width: int = 1
+    batch_max: int = 32
+
+    @property
+    def key(self) -> str:
+        return f"variant:{self.name}"
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True, tag="pool"):
+    """Machines of one kind and size. Units: `price_usd_hour` for one machine with `cores` cores."""
+
+    name: str
+    hardware: Hardware = "cpu"
+    cores: int = 1
+    price_usd_hour: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return f"pool:{self.name}"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="profile"):
+    """One variant measured on one kind of machine, published for the pool that consists of it."""
+
+    variant: str
+    pool: str
+    machine: str
+    points: tuple[Point, ...]
+    load_us: int = 0
+    memory_bytes: int = 0
+    measured_at: str = ""
+    versions: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        return f"profile:{self.variant}@{self.pool}"
+
+
+Record = Task | Model | Variant | Pool | Profile
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+encode = _encoder.encode
+decode = _decoder.decode  # raises msgspec.MsgspecError

@@ -1,0 +1,145 @@
+"""Every error that a user can meet, with the code that stands on the wire.
+
+A leaf says whose fault it is and whether the same query may be sent again. Codes are part of the
+contract: they never change their meaning. Messages name the value and the limit.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HeadraceError(Exception):
+    """Root of the tree; `code` is stable, `retryable` says whether trying again can help."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class ClientFault(HeadraceError):
+    """The query, the call or the configuration must change."""
+
+
+class ServerFault(HeadraceError):
+    """Something on our side failed; the query may be fine."""
+
+    retryable = True
+
+
+# What a query can get wrong by itself.
+
+
+class BadHeader(ClientFault):
+    code = "bad_header"
+
+
+class BadReplyAddress(BadHeader):
+    """The reply address itself cannot be read: the query goes to dead-letters."""
+
+    code = "bad_reply_address"
+
+
+class NoTarget(ClientFault):
+    code = "no_target"
+
+
+class UnsupportedContentType(ClientFault):
+    code = "unsupported_content_type"
+
+
+class EmptyPayload(ClientFault):
+    code = "empty_payload"
+
+
+class BadPayload(ClientFault):
+    code = "bad_payload"
+
+
+class ReplyTopicRefused(ClientFault):
+    code = "reply_topic_refused"
+
+
+# What a query asks that cannot be had.
+
+
+class UnknownTarget(ClientFault):
+    code = "unknown_target"
+
+
+class AccuracyUnreachable(ClientFault):
+    code = "accuracy_unreachable"
+
+
+class CostUnreachable(ClientFault):
+    code = "cost_unreachable"
+
+
+class DeadlineUnreachable(ClientFault):
+    code = "deadline_unreachable"
+
+
+# What time and load do to a query.
+
+
+class DeadlinePassed(ClientFault):
+    """The deadline came before the answer."""
+
+    code = "deadline_passed"
+    retryable = True
+
+
+class WouldBeLate(ClientFault):
+    """Dropped before it ran: its batch could not have finished in time."""
+
+    code = "would_be_late"
+    retryable = True
+
+
+class NoExecutor(ServerFault):
+    code = "no_executor"
+
+
+class Overloaded(ServerFault):
+    code = "overloaded"
+
+
+# What breaks on our side.
+
+
+class ModelFailed(ServerFault):
+    code = "model_failed"
+    retryable = False
+
+
+class ResultTooLarge(ServerFault):
+    code = "result_too_large"
+    retryable = False
+
+
+class AnswerMissing(ServerFault):
+    """No answer reached this client by the time that it was willing to wait."""
+
+    code = "answer_missing"
+
+
+class Unreachable(ServerFault):
+    """The Kafka cluster does not answer."""
+
+    code = "cluster_unreachable"
+
+
+class BadSettings(ClientFault):
+    """The configuration breaks a bound or a relation; the message lists every violation."""
+
+    code = "bad_settings"
+
+
+class BadRecord(ServerFault):
+    """A control record (registry, fleet) that this version cannot read."""
+
+    code = "bad_record"
+    retryable = False

@@ -1,0 +1,131 @@
+"""What Headrace's own processes say to each other: typed records, as JSON on the wire.
+
+Fields are only ever added, with a default; unknown fields of a newer writer are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from streams.contract import Outcome, Style
+
+
+class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The router's decision on one query, in the internal header of a `work.<pool>` record.
+
+    Units: `*_us` are microseconds since the epoch; `cost_max` is USD per 1,000 queries.
+    `seq` counts what this router sent to this executor, so that telemetry can say how far it has read.
+    """
+
+    query_id: str
+    variant: str
+    deadline_us: int
+    arrived_us: int
+    reply_topic: str
+    router: str = ""
+    seq: int = 0
+    reply_partition: int = -1
+    correlation: bytes | None = None
+    style: Style = Style.PLAIN
+    content_type: str | None = None
+    traceparent: str | None = None
+    attempt: int = 1
+    marked: bool = False
+    late_ok: bool = False
+    missed: str | None = None
+    keep: bool = False  # the id was given, so the answer is kept for a repeated query
+
+
+class Return(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A query handed back to `queries` by an executor: its identity, deadline and history go with it."""
+
+    query_id: str
+    deadline_us: int
+    arrived_us: int
+    attempt: int = 2
+    marked: bool = True
+
+
+class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One resident variant inside an executor."""
+
+    variant: str
+    queued: int = 0
+    running: int = 0
+    drift: float = 1.0  # measured latency / profiled latency, decayed
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an executor says of itself: at batch starts and at least every heartbeat.
+
+    Units: `busy_us` is a duration from the moment of sending, so that clocks need not agree.
+    `received` maps a router's name to the highest `seq` read from it.
+    """
+
+    executor: str
+    pool: str
+    hardware: str = "cpu"
+    slots: tuple[int, ...] = ()
+    cores: int = 1
+    busy_us: int = 0
+    lanes: tuple[LaneReport, ...] = ()
+    received: dict[str, int] = {}
+    state: Literal["starting", "ready", "draining", "gone"] = "ready"
+    sent_us: int = 0
+
+
+class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A live router, so that several can divide the executors among themselves."""
+
+    router: str
+    sent_us: int = 0
+    state: Literal["ready", "gone"] = "ready"
+
+
+class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
+    """Queries of one class that one partition received in one second."""
+
+    klass: str = msgspec.field(name="class")
+    second: int
+    partition: int
+    count: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One terminal answer, before it becomes headers and bytes (answers.py)."""
+
+    query_id: str
+    outcome: Outcome
+    value: bytes
+    reply_topic: str
+    reply_partition: int = -1
+    correlation: bytes | None = None
+    style: Style = Style.PLAIN
+    traceparent: str | None = None
+    code: str | None = None
+    variant: str | None = None
+    accuracy: float | None = None
+    attempt: int = 1
+    latency_us: int = 0
+    queue_us: int = 0
+    batch: int = 0
+    cost_usd: float = 0.0
+    missed: str | None = None
+    duplicate: bool = False
+
+
+_encoder = msgspec.json.Encoder()
+_dispatch = msgspec.json.Decoder(Dispatch)
+_return = msgspec.json.Decoder(Return)
+_telemetry = msgspec.json.Decoder(Telemetry)
+_router = msgspec.json.Decoder(RouterReport)
+_arrivals = msgspec.json.Decoder(Arrivals)
+
+encode = _encoder.encode
+decode_dispatch = _dispatch.decode
+decode_return = _return.decode
+decode_telemetry = _telemetry.decode
+decode_router = _router.decode
+decode_arrivals = _arrivals.decode
