@@ -1,0 +1,234 @@
+"""The consumer thread that routers and executors share: takes records, marks, commits the finished prefix.
+
+Everything that touches the librdkafka consumer happens in this thread. Others call `finish`, which only
+appends to a queue. On assignment the end offset of each partition is noted: records before it may have been
+handled by the former owner, so they are handed over as marked. A thread that was stopped for longer than half
+a group session cannot know whether it still owns its partitions; what it reads then is marked as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.prefix import Prefix
+
+log = logging.getLogger(__name__)
+
+ALL_MARKED = 2**62  # the fence of a partition whose end offset could not be read
+WATERMARK_S = 2.0
+
+
+class Taken(NamedTuple):
+    """One record in flight; give `prefix` and `offset` back to `Reader.finish`."""
+
+    message: Message
+    prefix: Prefix
+    offset: int
+    marked: bool
+
+
+class Reader(threading.Thread):
+    """Reads one topic as a member of a group and hands lists of `Taken` to `sink` (called in this thread).
+
+    in_flight_max: records taken and not finished; at the bound the partitions are paused.
+    on_owned:      told the sorted partitions after every change.
+    on_revoked:    told which partitions go, before the grace in which their work may still finish.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        topic: str,
+        sink: Callable[[list[Taken]], None],
+        *,
+        in_flight_max: int,
+        batch_max: int = 500,
+        session_s: float = 3.0,
+        grace_s: float = 1.0,
+        on_owned: Callable[[list[int]], None] | None = None,
+        on_revoked: Callable[[list[int]], None] | None = None,
+        name: str = "reader",
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.topic = topic
+        self.progress_at = time.monotonic()
+        self.failed: str | None = None
+        self._consumer = Consumer(config, logger=log)
+        self._sink = sink
+        self._in_flight_max = in_flight_max
+        self._batch_max = batch_max
+        self._session_s = session_s
+        self._grace_s = grace_s
+        self._on_owned = on_owned
+        self._on_revoked = on_revoked
+        self._prefixes: dict[int, Prefix] = {}
+        self._finished: deque[tuple[Prefix, int]] = deque()
+        self._in_flight = 0
+        self._held = False
+        self._paused: bool | None = False  # None: partly, after an assignment
+        self._stop_requested = threading.Event()
+        self._seen_at = time.monotonic()
+        self._suspect_until = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @property
+    def owned(self) -> list[int]:
+        return sorted(self._prefixes)
+
+    def finish(self, prefix: Prefix, offset: int) -> None:
+        """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
+        self._finished.append((prefix, offset))
+
+    def hold(self) -> None:
+        """Take no further records (drain); what is in flight may finish."""
+        self._held = True
+
+    def stop(self) -> None:
+        """Leave the group after the grace for what is in flight; join the thread to wait for it."""
+        self._stop_requested.set()
+
+    def run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+            )
+            while not self._stop_requested.is_set():
+                self._step()
+            self._settle_until(time.monotonic() + self._grace_s, self._prefixes.values())
+        except Exception as broken:
+            self.failed = f"{type(broken).__name__}: {broken}"
+            log.exception("reader failed", extra={"topic": self.topic})
+        finally:
+            self._settle()
+            self._consumer.close()  # commits what is stored and leaves
+
+    def _step(self) -> None:
+        self._settle()
+        full = self._held or self._in_flight >= self._in_flight_max
+        if full != self._paused:
+            parts = self._consumer.assignment()
+            (self._consumer.pause if full else self._consumer.resume)(parts)
+            self._paused = full
+        # consume(n, t) would wait all of t for n records; poll returns with the first, consume(n, 0) takes the rest.
+        first = self._consumer.poll(0.002 if full else 0.1)
+        now = time.monotonic()
+        if now - self._seen_at > self._session_s / 2:
+            self._suspect_until = now + self._session_s
+            log.warning("reader was stopped for a while", extra={"seconds": round(now - self._seen_at, 2)})
+        self._seen_at = self.progress_at = now
+        if first is None:
+            return
+        messages = [first]
+        if not full:
+            messages += self._consumer.consume(self._batch_max - 1, 0)
+        suspect = now < self._suspect_until
+        taken: list[Taken] = []
+        prefixes = self._prefixes
+        for message in messages:
+            if message.error() is not None:
+                self._complain(message.error())
+                continue
+            prefix = prefixes.get(message.partition())  # type: ignore[arg-type]
+            if prefix is None:
+                continue
+            offset = message.offset()
+            assert offset is not None
+            if offset <= prefix.last:
+                prefix = self._restarted(prefix)
+            prefix.start(offset)
+            taken.append(Taken(message, prefix, offset, suspect or offset < prefix.fence))
+        if taken:
+            self._in_flight += len(taken)
+            self._sink(taken)
+
+    def _restarted(self, old: Prefix) -> Prefix:
+        """Offsets went back (a truncated log, or a seek by librdkafka): start over, with everything marked."""
+        log.warning("offsets went back", extra={"topic": self.topic, "partition": old.partition})
+        old.active = False
+        self._in_flight -= len(old)
+        self._prefixes[old.partition] = new = Prefix(old.partition, fence=ALL_MARKED)
+        return new
+
+    def _settle(self) -> None:
+        finished = self._finished
+        if not finished:
+            return
+        store: dict[Prefix, int] = {}
+        while finished:
+            prefix, offset = finished.popleft()
+            if not prefix.active:
+                continue
+            before = len(prefix)
+            upto = prefix.finish(offset)
+            if upto is not None:
+                store[prefix] = upto
+            self._in_flight -= before - len(prefix)
+        for prefix, upto in store.items():
+            try:
+                self._consumer.store_offsets(offsets=[TopicPartition(self.topic, prefix.partition, upto)])
+            except KafkaException as gone:
+                if gone.args[0].code() != KafkaError._STATE:  # noqa: SLF001 (librdkafka's local codes are named so)
+                    raise
+                log.info("partition left before its commit", extra={"partition": prefix.partition})
+
+    def _settle_until(self, end: float, prefixes: Any) -> None:
+        while time.monotonic() < end and any(len(p) for p in prefixes):
+            self._settle()
+            time.sleep(0.005)
+        self._settle()
+
+    # librdkafka calls these inside poll(); what they raised would appear as a SystemError of that call.
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            try:
+                _, end = consumer.get_watermark_offsets(
+                    TopicPartition(self.topic, part.partition), timeout=WATERMARK_S, cached=False
+                )
+            except KafkaException as silent:
+                log.warning("end offset unknown, all marked", extra={"partition": part.partition, "error": str(silent)})
+                end = ALL_MARKED
+            self._prefixes[part.partition] = Prefix(part.partition, fence=end)
+        self._paused = None  # new partitions start unpaused, the others stay as they are
+        self._tell()
+
+    def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        going = [self._prefixes[p.partition] for p in partitions if p.partition in self._prefixes]
+        if self._on_revoked is not None:
+            self._guarded(self._on_revoked, [p.partition for p in going])
+        self._settle_until(time.monotonic() + self._grace_s, going)
+        self._lost(_consumer, partitions)
+
+    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            prefix = self._prefixes.pop(part.partition, None)
+            if prefix is not None:
+                prefix.active = False
+                self._in_flight -= len(prefix)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_owned is not None:
+            self._guarded(self._on_owned, self.owned)
+
+    def _guarded(self, call: Callable[[list[int]], None], partitions: list[int]) -> None:
+        try:
+            call(partitions)
+        except Exception:
+            log.exception("reader callback failed")
+
+    def _complain(self, error: KafkaError | None) -> None:
+        assert error is not None
+        if error.fatal():
+            raise KafkaException(error)
+        log.warning("reader error", extra={"topic": self.topic, "error": error.str()})

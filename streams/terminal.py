@@ -1,0 +1,137 @@
+"""Sending what ends a query, so that it does end: with fallbacks, and a call when the broker has it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from streams.answers import error_value, headers_of
+from streams.contract import INTERNAL, Outcome
+from streams.errors import HeadraceError, Overloaded, ResultTooLarge
+from streams.outbox import Headers, Outbox
+from streams.records import Answer
+from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+TRIES_MAX = 30  # each of them waits delivery.timeout.ms (10 s): after 5 minutes the record is left uncommitted
+
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE})
+PERMANENT = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_RECORD,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 (librdkafka's local codes are named so)
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+
+
+class Terminal:
+    """Sends answers and dead letters; `acked` is called once the broker has one of them, and only then.
+
+    Fallbacks, in this order: a result too large becomes `failed`; a reply topic that refuses is replaced by
+    `results`, and that by dead-letters. An ambiguous failure (a timeout) is sent again, marked as a duplicate.
+    """
+
+    def __init__(self, outbox: Outbox, kafka: KafkaSettings) -> None:
+        self._outbox = outbox
+        self._results = kafka.topic("results")
+        self._dead = kafka.topic("dead-letters")
+        self._value_max_bytes = kafka.value_max_bytes
+        self._lock = threading.Lock()
+        self.unsent = 0  # queries given up on for now; their offsets stay uncommitted
+
+    def answer(self, answer: Answer, acked: Callable[[], None], *, tries: int = 1) -> None:
+        """Send one terminal answer."""
+        if len(answer.value) > self._value_max_bytes:
+            answer = _too_large(answer, len(answer.value), self._value_max_bytes)
+
+        def done(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                acked()
+            else:
+                self._answer_failed(answer, error, acked, tries)
+
+        try:
+            self._outbox.send(
+                answer.reply_topic, answer.value, key=answer.query_id, partition=answer.reply_partition,
+                headers=headers_of(answer), done=done,
+            )  # fmt: skip
+        except KafkaException as refused:
+            self._answer_failed(answer, refused.args[0], acked, tries)
+        except Overloaded as full:
+            self._give_up(f"answer to {answer.query_id}: {full}")
+
+    def dead_letter(self, message: Message, error: HeadraceError, acked: Callable[[], None]) -> None:
+        """Copy a record that cannot be answered, untouched, with the reason as headers."""
+        self._bury(_copied_headers(message) + _reason(message, error), message.key(), message.value(), acked, 1)
+
+    def _answer_failed(self, answer: Answer, error: KafkaError, acked: Callable[[], None], tries: int) -> None:
+        if error.code() in TOO_LARGE:
+            if answer.code == ResultTooLarge.code:
+                self._bury(headers_of(answer), answer.query_id, answer.value, acked, 1)
+                return
+            self.answer(_too_large(answer, len(answer.value), self._value_max_bytes), acked, tries=tries)
+        elif error.code() in PERMANENT:
+            log.warning("reply topic refuses", extra={"topic": answer.reply_topic, "error": error.str()})
+            if answer.reply_topic == self._results and answer.reply_partition < 0:
+                self._bury(headers_of(answer), answer.query_id, answer.value, acked, 1)
+                return
+            elsewhere = msgspec.structs.replace(answer, reply_topic=self._results, reply_partition=-1)
+            self.answer(elsewhere, acked, tries=tries)
+        elif tries >= TRIES_MAX:
+            self._give_up(f"answer to {answer.query_id}: {error.str()} after {tries} tries")
+        else:  # a timeout, or a producer that died: the broker may have it all the same
+            self.answer(msgspec.structs.replace(answer, duplicate=True), acked, tries=tries + 1)
+
+    def _bury(
+        self, headers: Headers, key: str | bytes | None, value: bytes | None, acked: Callable[[], None], tries: int
+    ) -> None:
+        def done(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                acked()
+            elif error.code() in PERMANENT or error.code() in TOO_LARGE or tries >= TRIES_MAX:
+                self._give_up(f"dead letter: {error.str()} after {tries} tries")
+            else:
+                self._bury(headers, key, value, acked, tries + 1)
+
+        try:
+            self._outbox.send(self._dead, value, key=key, headers=headers, done=done)
+        except (KafkaException, Overloaded) as refused:
+            self._give_up(f"dead letter: {refused}")
+
+    def _give_up(self, what: str) -> None:
+        with self._lock:
+            self.unsent += 1
+        log.error("left uncommitted, so that it is read again after a restart", extra={"what": what})
+
+
+def _too_large(answer: Answer, size: int, limit: int) -> Answer:
+    error = ResultTooLarge(f"the result has {size} bytes; at most {limit} can be sent")
+    return msgspec.structs.replace(answer, outcome=Outcome.FAILED, code=error.code, value=error_value(error))
+
+
+def _copied_headers(message: Message) -> Headers:
+    carried: Headers = list(message.headers() or [])
+    return [header for header in carried if header[0] != INTERNAL]
+
+
+def _reason(message: Message, error: HeadraceError) -> Headers:
+    # Kafka Connect's names, which tools already show; the first failure's set stays if there is one.
+    return [
+        ("__connect.errors.topic", message.topic()),
+        ("__connect.errors.partition", str(message.partition())),
+        ("__connect.errors.offset", str(message.offset())),
+        ("__connect.errors.exception.class.name", type(error).__name__),
+        ("__connect.errors.exception.message", error.message),
+        ("error-code", error.code),
+        ("disposition", "poison"),
+    ]
