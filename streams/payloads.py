@@ -17,14 +17,12 @@ import numpy as np
 
 from streams.errors import BadPayload
 from streams.openinference import Array, decode_v2_input, encode_v2_request, shorten
-from streams.responses import decode_error, decode_v2_response, encode_error, encode_v2_response
+from streams.responses import decode_v2_response, encode_v2_response
 
 __all__ = [  # every codec of a payload can be had here; v2 lives in openinference.py and responses.py
     "cast",
-    "decode_error",
     "decode_tensor",
     "decode_v2_response",
-    "encode_error",
     "encode_npy",
     "encode_v2_request",
     "encode_v2_response",

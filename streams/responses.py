@@ -1,7 +1,6 @@
-"""The value of an answer: an Open Inference Protocol v2 response, or our error object.
+"""The value of an `ok` answer: an Open Inference Protocol v2 response (answers.py has the error object).
 
-Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md; its error is a bare string, ours
-an object, so that a client can tell the code from the message.
+Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.errors import BadRecord, HeadraceError
+from streams.errors import BadRecord
 from streams.openinference import DATATYPES, Array, Size, reason, shorten
 
 
@@ -67,18 +66,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(name)
 
 
-class ErrorObject(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of an answer that is not `ok`; `details` are the further fields."""
-
-    code: str
-    message: str
-    retriable: bool
-    details: dict[str, Any] = {}
-
-
 _encoder = msgspec.json.Encoder()
 _response_decoder = msgspec.json.Decoder(Response)
-_error_decoder = msgspec.json.Decoder(dict[str, dict[str, Any]])
 
 
 def encode_v2_response(
@@ -112,23 +101,3 @@ def decode_v2_response(data: bytes) -> Response:
         return _response_decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRecord(f"not a v2 response: {reason(error, data)}") from None
-
-
-def encode_error(error: HeadraceError, **details: Any) -> bytes:
-    """`{"error": {code, message, retriable, ...details}}`: the value of every answer that is not `ok`."""
-    return _encoder.encode(
-        {"error": {**details, "code": error.code, "message": error.message, "retriable": error.retryable}}
-    )
-
-
-def decode_error(data: bytes) -> ErrorObject:
-    """The error object of an answer.
-
-    Raises: BadRecord if it is none.
-    """
-    try:
-        fields = _error_decoder.decode(data).get("error", {})
-        details = {k: v for k, v in fields.items() if k not in ("code", "message", "retriable")}
-        return msgspec.convert({**fields, "details": details}, ErrorObject)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BadRecord(f"not an error object: {reason(error, data)}") from None

@@ -13,19 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from streams.errors import BadPayload, BadRecord, DeadlinePassed
+from streams.errors import BadPayload, BadRecord
 from streams.openinference import DATATYPES, Array
 from streams.payloads import (
     NPY_HEADER_BYTES_MAX,
-    decode_error,
     decode_tensor,
     decode_v2_response,
-    encode_error,
     encode_npy,
     encode_v2_request,
     encode_v2_response,
 )
-from streams.responses import ErrorObject
 
 NPY, JSON = "application/x-npy", "application/json"
 
@@ -266,20 +263,3 @@ def test_v2_response_shape_that_lies_is_bad_record() -> None:
 
     with pytest.raises(BadRecord, match="cannot reshape"):
         decode_v2_response(data).outputs[0].as_numpy()
-
-
-def test_error_object_round_trips_with_details() -> None:
-    """Code, message and whether to retry always stand there; further fields are kept as details."""
-    data = encode_error(DeadlinePassed("12 ms > 10 ms"), deadline_ms=10)
-
-    assert json.loads(data)["error"]["retriable"] is True
-    assert decode_error(data) == ErrorObject(
-        code="deadline_passed", message="12 ms > 10 ms", retriable=True, details={"deadline_ms": 10}
-    )
-
-
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"error": "text"}', b'{"error": {"code": 3}}'])
-def test_error_object_malformed_is_bad_record(data: bytes) -> None:
-    """The protocol's own bare string is not our error object."""
-    with pytest.raises(BadRecord):
-        decode_error(data)
