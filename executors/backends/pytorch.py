@@ -1,0 +1,123 @@
+"""torch on CPU: exported programs (`.pt2`), run eagerly.
+
+Width: torch's intra-op threads are OpenMP's, whose count belongs to the *calling* thread. But torch keeps a
+process-wide default too, and a thread's first operation overwrites its own count with it. So a lane first lets
+that initialisation happen (`get_num_threads`), then sets its count, and looks again before each batch, which
+costs 0.1 us: lanes of different widths share a process, and a batch may run on any thread. Inter-op threads are
+not used by an exported program.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# OpenMP's workers spin between batches unless told before torch loads it: 5.5x the CPU of a lane with pauses.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+
+from executors.backends.protocol import Array, ArtifactBroken, LoadFailed, checked, rehearse
+from registry.records import Model, Variant
+from streams.errors import ModelFailed
+
+JSON_BYTES_MAX = 64 << 20  # of a table of weights inside the archive; a real one has ~200 bytes a weight
+
+_loading = threading.Lock()  # two torch.export.load at once: AssertionError("_CURRENT_DESERIALIZER is already set")
+
+
+class Torch:
+    """One exported program on up to `width` threads of OpenMP, the calling thread among them."""
+
+    def __init__(self, path: Path, variant: Variant, model: Model) -> None:
+        self._path, self._variant, self._model = path, variant, model
+        self._module: Callable[[torch.Tensor], Any] | None = None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"torch": str(torch.__version__), "numpy": np.__version__}
+
+    def load(self) -> None:
+        refuse_pickles(self._path)
+        use_threads(self._variant.width)
+        try:
+            with _loading:
+                self._module = torch.export.load(self._path).module()
+        except Exception as error:  # a bad archive raises anything from KeyError to RuntimeError
+            raise LoadFailed(f"{self._variant.name}: torch cannot load {self._path.name}: {error}") from error
+        rehearse(self, self._model, self._variant)
+
+    def run(self, batch: Array) -> Array:
+        assert self._module is not None, "run before load"
+        use_threads(self._variant.width)
+        if not batch.flags.writeable:  # a view of a record's bytes; torch would warn that it can be written
+            batch = batch.copy()
+        try:
+            with torch.inference_mode():
+                outputs = self._module(torch.from_numpy(batch))
+            if isinstance(outputs, dict):
+                outputs = outputs[self._model.output_name]
+            elif isinstance(outputs, (tuple, list)):
+                outputs = outputs[0]
+            result = outputs.numpy()
+        except Exception as error:  # guards are AssertionError, operators RuntimeError, and more
+            raise ModelFailed(f"{self._variant.name}: {type(error).__name__}: {error}") from error
+        return checked(result, len(batch), self._variant.name)
+
+    def close(self) -> None:
+        self._module = None
+
+
+def use_threads(width: int) -> None:
+    """Let the calling thread's operations use `width` threads, without touching those of other threads."""
+    if torch.get_num_threads() != width:  # the look itself initialises a new thread, see above
+        torch.set_num_threads(width)
+
+
+def refuse_pickles(path: Path) -> None:
+    """Refuse an exported program with anything in it that loading would unpickle.
+
+    torch.export.load unpickles sample inputs, constants that are objects, and weights marked so; a program of
+    plain tensors needs none of it (sample inputs are read by torch's restricted loader).
+
+    Raises: ArtifactBroken.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if len(set(names)) != len(names):
+                raise ArtifactBroken(f"{path.name}: two members have one name")
+            for name in names:
+                _refuse_pickle(archive, name, path.name)
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ArtifactBroken(f"{path.name} is not an exported program: {error}") from error
+
+
+def _refuse_pickle(archive: zipfile.ZipFile, name: str, artifact: str) -> None:
+    folder, _, base = name.rpartition("/")
+    if folder.endswith("sample_inputs"):
+        try:
+            torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            raise ArtifactBroken(f"{artifact}: {name} is not plain tensors: {error}") from error
+    elif base.endswith((".pt", ".pkl", ".pickle")) or base.startswith(("custom_obj_", "opaque_obj_")):
+        raise ArtifactBroken(f"{artifact}: {name} would be unpickled; export a program of plain tensors")
+    elif base.endswith("_config.json"):
+        if (size := archive.getinfo(name).file_size) > JSON_BYTES_MAX:
+            raise ArtifactBroken(f"{artifact}: {name} has {size} bytes > {JSON_BYTES_MAX}")
+        try:
+            table = json.loads(archive.read(name))["config"]
+            pickled = [key for key, row in table.items() if row.get("use_pickle")]
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ArtifactBroken(f"{artifact}: {name} is not a table of tensors: {error!r}") from error
+        if pickled:
+            raise ArtifactBroken(f"{artifact}: {pickled[:3]} would be unpickled; export a program of plain tensors")
