@@ -1,0 +1,208 @@
+"""Dead reckoning of one executor: what it must be doing between two telemetry records."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.fleet import Fleet
+from agents.reckoning import LOST_IDLE_US, LOST_US, Executor, Lane
+from tests.agents.builders import MS, ROUTER, T0, catalog, selector, telemetry
+
+# l(b) = 10 + 2 b ms
+MENU = catalog(("a", 0.9, 10, 2), ("b", 0.8, 10, 2))
+
+
+def heard(*variants: str, busy_ms: float = 0.0, queued: int = 0, cores: int = 1) -> tuple[Fleet, Executor, Lane]:
+    fleet = Fleet(router=ROUTER)
+    selector(MENU, fleet)
+    fleet.heard(telemetry("e", *variants, busy_ms=busy_ms, queued=queued, cores=cores), now_us=T0)
+    lane = fleet.lane("e", variants[0])
+    assert lane is not None
+    return fleet, lane.executor, lane
+
+
+def test_finish_idle_executor_is_one_run_from_now() -> None:
+    """Nothing ahead: l(1)."""
+    _, _, lane = heard("a")
+
+    assert lane.finish_us(T0) == T0 + 12 * MS
+
+
+def test_finish_waiting_batch_is_joined() -> None:
+    """Behind a running batch, with two waiting: the running one, then a batch of three."""
+    _, _, lane = heard("a", busy_ms=30, queued=2)
+
+    assert lane.finish_us(T0) == T0 + (30 + 16) * MS
+
+
+def test_finish_full_batches_go_first() -> None:
+    """Five wait and batches of two are taken: two full ones, then one of two."""
+    _, _, lane = heard("a", queued=5, busy_ms=1)
+    lane.aim(2)
+
+    assert lane.finish_us(T0) == T0 + (1 + 14 + 14 + 14) * MS
+
+
+def test_finish_counts_what_waits_for_other_variants() -> None:
+    """The variants of an executor share its cores: three of `a` delay one of `b`."""
+    fleet, _, _ = heard("a", "b", queued=3, busy_ms=5)
+    other = fleet.lane("e", "b")
+    assert other is not None
+
+    assert other.finish_us(T0) == T0 + (5 + 16 + 12) * MS
+
+
+def test_finish_narrow_variant_holds_up_only_its_share_of_the_cores() -> None:
+    """On four cores, a batch of a one-core variant delays the next start by a quarter of its time."""
+    fleet, _, _ = heard("a", "b", queued=3, busy_ms=5, cores=4)
+    other = fleet.lane("e", "b")
+    assert other is not None
+
+    assert other.finish_us(T0) == T0 + (5 + 4 + 12) * MS
+
+
+def test_advance_plays_the_drain_forward() -> None:
+    """Ten wait, batches of four: after the running batch 4, 4 and 2 start one after the other."""
+    _, executor, lane = heard("a", busy_ms=5, queued=10)
+    lane.aim(4)
+
+    queued = []
+    for at_ms in (4, 6, 24, 42, 60):
+        if executor.busy_until_us <= T0 + at_ms * MS:
+            executor.advance(T0 + at_ms * MS)
+        queued.append(lane.queued)
+    assert queued == [10, 6, 2, 0, 0]
+    assert executor.busy_until_us == T0 + (5 + 18 + 18 + 14) * MS
+
+
+def test_advance_takes_lanes_in_order_of_waiting() -> None:
+    """Both variants wait; the one that has waited longer starts first."""
+    fleet, executor, first = heard("a", "b", busy_ms=5)
+    second = fleet.lane("e", "b")
+    assert second is not None
+    second.sent(T0 + 1)
+    first.sent(T0 + 2)
+
+    executor.advance(T0 + 6 * MS)
+
+    assert (second.queued, first.queued) == (0, 1)
+
+
+def test_reconcile_adds_what_was_not_read_yet() -> None:
+    """Three sent, one read and still queued there: one and two make three."""
+    fleet, executor, lane = heard("a", busy_ms=50)
+    seqs = [lane.sent(T0) for _ in range(3)]
+
+    fleet.heard(telemetry("e", "a", busy_ms=40, queued=1, received=seqs[0]), now_us=T0 + 10 * MS)
+
+    assert lane.queued == 3
+    assert executor.busy_until_us == T0 + 50 * MS
+
+
+def test_reconcile_everything_read_trusts_the_executor() -> None:
+    """What it has read is its own to count: all three are done."""
+    fleet, _, lane = heard("a")
+    seqs = [lane.sent(T0) for _ in range(3)]
+
+    fleet.heard(telemetry("e", "a", received=seqs[-1]), now_us=T0 + 60 * MS)
+
+    assert lane.queued == 0
+
+
+def test_reconcile_other_lanes_dispatches_stay_theirs() -> None:
+    """Interleaved dispatches to two variants are told apart by sequence."""
+    fleet, _, a = heard("a", "b", busy_ms=50)
+    b = fleet.lane("e", "b")
+    assert b is not None
+    seqs = [lane.sent(T0) for lane in (a, b, a, a, b)]
+
+    fleet.heard(telemetry("e", "a", "b", busy_ms=50, received=seqs[2]), now_us=T0 + MS)
+
+    assert (a.queued, b.queued) == (1, 1)
+
+
+def test_reconcile_idle_executor_that_never_read_them_is_not_starved() -> None:
+    """A record lost with a crash must not count against the executor for ever."""
+    fleet, _, lane = heard("a")
+    lane.sent(T0)
+
+    fleet.heard(telemetry("e", "a"), now_us=T0 + LOST_IDLE_US - 1)
+    before = lane.queued
+    fleet.heard(telemetry("e", "a"), now_us=T0 + LOST_IDLE_US + 1)
+
+    assert (before, lane.queued) == (1, 0)
+
+
+def test_reconcile_busy_executor_may_read_late() -> None:
+    """A long backlog is read late; only after ten seconds is it taken for lost."""
+    fleet, _, lane = heard("a", busy_ms=100)
+    lane.sent(T0)
+
+    fleet.heard(telemetry("e", "a", busy_ms=100), now_us=T0 + LOST_US)
+    before = lane.queued
+    fleet.heard(telemetry("e", "a", busy_ms=100), now_us=T0 + LOST_US + 1)
+
+    assert (before, lane.queued) == (1, 0)
+
+
+def test_reconcile_drift_scales_the_curve() -> None:
+    """A lane that measures 1.5 times its profile is predicted so; one that claims 0.1 is believed to 0.8."""
+    fleet, _, lane = heard("a")
+
+    fleet.heard(telemetry("e", "a", drift=1.5), now_us=T0)
+    slow_us = lane.finish_us(T0)
+    fleet.heard(telemetry("e", "a", drift=0.1), now_us=T0)
+
+    assert slow_us == T0 + 18 * MS
+    assert lane.finish_us(T0) == T0 + 9_600
+
+
+def test_sent_numbers_follow_the_clock() -> None:
+    """A router that restarts under its name begins above what it sent in its former life."""
+    _, _, lane = heard("a")
+
+    assert [lane.sent(T0), lane.sent(T0)] == [T0 + 1, T0 + 2]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.sampled_from("ab"), st.integers(1, 5)),
+        st.tuples(st.just("wait"), st.integers(0, 60_000), st.just(0)),
+        st.tuples(st.just("aim"), st.sampled_from("ab"), st.integers(1, 8)),
+        st.tuples(st.just("hear"), st.integers(0, 20), st.integers(0, 40)),
+    ),
+    max_size=40,
+)
+
+
+@given(steps, st.sampled_from([1, 3]))
+def test_reckoning_keeps_its_sums_and_only_gets_later(events: list[tuple[str, object, int]], cores: int) -> None:
+    """Work is the sum over lanes, queues are never negative, and without telemetry no prediction gets earlier."""
+    fleet, executor, _ = heard("a", "b", cores=cores)
+    lanes = executor.lanes
+    now_us, sent = T0, 0
+    for name, what, count in events:
+        before = {variant: lane.finish_us(now_us) for variant, lane in lanes.items()}
+        match name, what:
+            case "send", str(variant):
+                for _ in range(count):
+                    lanes[variant].sent(now_us)
+                sent += count
+            case "wait", int(gap_us):
+                now_us += gap_us
+            case "aim", str(variant):
+                lanes[variant].aim(count)
+            case "hear", int(queued):
+                read = executor.seq if count % 2 else 0
+                record = telemetry("e", "a", "b", queued=queued, busy_ms=count + 1, received=read, cores=cores)
+                fleet.heard(record, now_us=now_us)
+                sent = 0 if read else sent
+        after = {variant: lane.finish_us(now_us) for variant, lane in lanes.items()}
+
+        assert executor.work_us == sum(lane.work_us for lane in lanes.values())
+        assert set(executor.waiting) == {lane for lane in lanes.values() if lane.queued}
+        assert all(lane.queued >= 0 and (lane.work_us > 0) == (lane.queued > 0) for lane in lanes.values())
+        assert sum(run.count for run in executor.unread) == sent
+        if name in {"send", "wait"} and cores == 1:
+            assert all(after[variant] >= before[variant] for variant in lanes)
