@@ -1,0 +1,115 @@
+"""The rules of the architecture, read from the source: who may import whom, what stays pure, how long files are."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINES_MAX = 400
+
+POLICIES = ("agents", "executors", "forecasting", "optimizer")
+ALLOWED = {
+    "streams": {"streams"},
+    "registry": {"registry", "streams"},
+    **{package: {package, "registry", "streams"} for package in POLICIES},
+    "simulator": {"simulator", "registry", "streams", *POLICIES},
+    "examples": {"examples", "registry", "streams"},
+}
+SHELLS = ("headrace", "benchmarks", "tests")  # may import all
+OURS = {*ALLOWED, *SHELLS}
+FAUST = {"faust", "mode"}
+FAUST_BY = {
+    "agents": "the one package that is built on it",
+    "benchmarks": "compares with a stock Faust agent",
+}
+
+# What a pure module may not even name: clocks, loops, sockets, threads, processes, files, the environment, chance.
+IMPURE = {
+    "aiokafka", "asyncio", "concurrent", "confluent_kafka", "ctypes", "faust", "http", "logging", "multiprocessing",
+    "os", "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "subprocess",
+    "sys", "tempfile", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+PURE = [
+    *(f"streams/{name}.py" for name in ("answers", "asking", "contract", "errors", "openinference", "payloads")),
+    *(f"streams/{name}.py" for name in ("prefix", "query", "records", "reply", "responses")),
+    *(f"registry/{name}.py" for name in ("catalog", "latency", "records", "targets")),
+    *(f"agents/{name}.py" for name in ("blocks", "counts", "demand", "fleet", "groups", "ownership", "parking")),
+    *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
+    *(f"executors/{name}.py" for name in ("batching", "events", "processing", "queue")),
+    "headrace/restarts.py",
+    "headrace/violations.py",
+]
+
+
+def sources() -> list[Path]:
+    packages = [ROOT / name for name in sorted(OURS)]
+    return [path for package in packages if package.is_dir() for path in sorted(package.rglob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file names in an import, wherever it stands in it, with its full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports by relative path"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def located(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("owner", sorted(ALLOWED))
+def test_package_imports_only_what_it_may(owner: str) -> None:
+    """streams and registry know nobody above them, and no package of policies knows another."""
+    wrong = {
+        f"{located(path)} imports {name}"
+        for path in sources()
+        if path.relative_to(ROOT).parts[0] == owner
+        for name in imported(path)
+        if package(name) in OURS and package(name) not in ALLOWED[owner]
+    }
+
+    assert wrong == set()
+
+
+def test_faust_is_imported_by_agents_alone() -> None:
+    """Faust stays behind one package, so that it can be replaced."""
+    wrong = {
+        f"{located(path)} imports {name}"
+        for path in sources()
+        if path.relative_to(ROOT).parts[0] not in FAUST_BY
+        for name in imported(path)
+        if package(name) in FAUST
+    }
+
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_module_names_no_world(module: str) -> None:
+    """Time and chance come in as arguments; nothing pure reads a clock, a file or the environment."""
+    wrong = {
+        name
+        for name in imported(ROOT / module)
+        if package(name) in IMPURE or name == "streams.clock.wall_us" or name.startswith("numpy.random")
+    }
+
+    assert wrong == set()
+
+
+def test_files_are_short() -> None:
+    """One idea a file; nothing that people must scroll for."""
+    long = {located(path): lines for path in sources() if (lines := len(path.read_text().splitlines())) > LINES_MAX}
+
+    assert long == {}
