@@ -41,7 +41,7 @@ def test_heard_states_other_than_ready_are_not_routable() -> None:
     made = fleet()
     seen = []
     for state in ("starting", "ready", "draining", "ready", "gone", "ready"):
-        made.heard(telemetry("e", "a", state=state), now_us=T0)  # type: ignore[arg-type]
+        made.heard(telemetry("e", "a", state=state), now_us=T0)
         seen.append(made.routable(now_us=T0))
 
     assert seen == [0, 1, 0, 1, 0, 1]

@@ -1,0 +1,123 @@
+"""What one class of queries can be served with: its offers in the order of preference, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agents.groups import Group
+from agents.verdict import Refused
+from registry.catalog import Catalog, Offer
+from registry.records import Task
+from streams.clock import NEVER, from_ms
+from streams.contract import OnMiss, TargetKind
+from streams.errors import (
+    AccuracyUnreachable,
+    CostUnreachable,
+    HeadraceError,
+    UnknownTarget,
+    UnsupportedContentType,
+)
+from streams.query import Requirements
+
+
+class Demand:
+    """One class against one catalogue: `groups` meet accuracy and cost; `below` only cost, for `degrade`.
+
+    Both are ordered best accuracy first, then slowest l(1) first: fast hardware stays free for tight SLOs.
+    `live` is what of `groups` has a lane now, `quick` what of that can meet the class's SLO when idle, `fastest`
+    the group that everything spills to; `running` is `live` and then `below_live`.
+    Units: `slo_us` is NEVER for best effort.
+    """
+
+    def __init__(self, requirements: Requirements, catalog: Catalog, groups: Iterable[Group]) -> None:
+        self.requirements = requirements
+        self.refused: Refused | None = None
+        self.groups: list[Group] = []
+        self.below: list[Group] = []
+        self.slo_us = int(NEVER) if requirements.slo_us is None else requirements.slo_us
+        self.shape = -1
+        self.live: list[Group] = []
+        self.quick: list[Group] = []
+        self.below_live: list[Group] = []
+        self.running: list[Group] = []
+        self.fastest: Group | None = None
+        self.fastest_running: Group | None = None
+        try:
+            self._match(catalog, groups)
+        except HeadraceError as error:
+            self.refused = Refused(error.with_traceback(None))
+
+    def reshape(self, shape: int, *, reserve_us: int) -> None:
+        """Note which groups have lanes now, and how fast; `shape` numbers the states of the fleet."""
+        self.shape = shape
+        self.live = [group for group in self.groups if group.lanes]
+        self.below_live = [group for group in self.below if group.lanes]
+        self.running = self.live + self.below_live
+        self.fastest = min(self.live, key=lambda group: group.quickest_us, default=None)
+        self.fastest_running = min(self.running, key=lambda group: group.quickest_us, default=None)
+        slo_us = self.slo_us - reserve_us
+        self.quick = [group for group in self.live if group.quickest_us <= slo_us]
+
+    def _match(self, catalog: Catalog, groups: Iterable[Group]) -> None:
+        asked = self.requirements
+        task = _task(asked, catalog)
+        if task is not None and asked.content_type is not None and asked.content_type not in task.accepts:
+            raise UnsupportedContentType(
+                f"content-type {asked.content_type!r} is not one that {task.name!r} accepts: {', '.join(task.accepts)}"
+            )
+        if task is not None and task.slo_ms_default is not None and asked.slo_us is None:
+            self.slo_us = from_ms(task.slo_ms_default)
+        menu = [group for group in groups if _asked_for(group.offer, asked)]
+        menu.sort(key=lambda g: (-g.offer.accuracy, -g.offer.latency.p99_us[1], g.offer.variant, g.offer.pool))
+        paid = [g for g in menu if asked.cost_max is None or g.offer.cost_usd <= asked.cost_max]
+        self.groups = [group for group in paid if group.offer.accuracy >= asked.accuracy_min]
+        if asked.on_miss is OnMiss.DEGRADE:
+            self.below = [group for group in paid if group.offer.accuracy < asked.accuracy_min]
+        if menu and not self.groups and not self.below:
+            raise _unreachable(asked, [group.offer for group in menu])
+
+
+def _asked_for(offer: Offer, asked: Requirements) -> bool:
+    match asked.kind:
+        case TargetKind.TASK:
+            return offer.task == asked.target
+        case TargetKind.MODEL:
+            return offer.model == asked.target
+        case TargetKind.VARIANT:
+            return offer.variant == asked.target
+
+
+def _task(asked: Requirements, catalog: Catalog) -> Task | None:
+    """The task that a target belongs to; None while its model is not registered yet.
+
+    Raises: UnknownTarget if nothing of that name is registered.
+    """
+    name = asked.target
+    match asked.kind:
+        case TargetKind.TASK:
+            known, task = name in catalog.tasks, name
+        case TargetKind.MODEL:
+            known, model = name in catalog.models, catalog.models.get(name)
+            task = model.task if model else ""
+        case TargetKind.VARIANT:
+            variant = catalog.variants.get(name)
+            known, model = variant is not None, catalog.models.get(variant.model) if variant else None
+            task = model.task if model else ""
+    if not known:
+        raise UnknownTarget(f"{asked.kind} {name!r} is not registered")
+    return catalog.tasks.get(task)
+
+
+def _unreachable(asked: Requirements, menu: list[Offer]) -> HeadraceError:
+    """Which requirement rules every offer out: accuracy if none is good enough at any price, else cost."""
+    best = menu[0]
+    if best.accuracy < asked.accuracy_min and asked.on_miss is not OnMiss.DEGRADE:
+        return AccuracyUnreachable(
+            f"accuracy-min {asked.accuracy_min:g} > best variant {best.variant!r}: {best.accuracy:g}"
+        )
+    floor = 0.0 if asked.on_miss is OnMiss.DEGRADE else asked.accuracy_min
+    cheapest = min((offer for offer in menu if offer.accuracy >= floor), key=lambda offer: offer.cost_usd)
+    return CostUnreachable(
+        f"cost-max {asked.cost_max:g} USD per 1,000 < cheapest variant with accuracy {floor:g} or more, "
+        f"{cheapest.variant!r}: {cheapest.cost_usd:.3g} USD"
+    )

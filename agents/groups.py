@@ -1,0 +1,132 @@
+"""A group: the live lanes of one variant on one pool, so one latency curve, and what is cached about them.
+
+A policy (blocks.py, spread.py) picks a lane of a group; the group keeps the ring, the rate that it is sent, and
+the sizes that follow from it, recomputed every 100 ms at most.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from agents.reckoning import Lane
+from registry.catalog import Offer
+from registry.targets import SECOND_US, batch_need, batch_target
+from streams.clock import NEVER
+
+PLAN_US = 100_000
+CLOSED_US = 2_000  # less than telemetry takes to come
+RATE_US = 300_000  # time constant of the rate's average
+FILL = 0.9  # of the executor's target: full targets fall off a cliff (.98 -> .41 of the shared queue's goodput)
+UTILISATION = 0.95  # at which the block must keep up
+UNEVEN = 1.10  # drifts further apart than this: the next free lane counts, not the next in the ring
+SLACK_EVEN, SLACK_UNEVEN = 2.5, 0.5  # of l(1): 15 ms and 3 ms on the studied curve, l(1) = 6.2 ms
+SATURATED_QPS = 1e12  # every lane busy
+BUDGET_MAX_US = 3_600 * SECOND_US
+
+
+class Why(enum.StrEnum):
+    """Why a lane was chosen; a metric's label."""
+
+    JOINED = "joined"  # the open block
+    OPENED = "opened"  # the first of a block
+    SPREAD = "spread"  # round robin or random
+    LEAST = "least"  # late by prediction, but not surely: the executor's window drop decides
+    DEGRADED = "degraded"
+    LATE = "late"
+    OFFLINE = "offline"
+    REPEATED = "repeated"  # where the same query id went before
+
+
+class Group:
+    """One ring of lanes and its open block.
+
+    `cap` is the size of a block, from the rate; `full` the batch that a lane takes from a long queue, whatever the
+    rate: executors grow a batch for as long as its head allows, so that a burst after a lull is no overload.
+
+    After a `pick`: `why` and `finish_us` of the picked lane. With none picked the group closes: until `reopen_us` it
+    need not be looked at for what is due before `closed_us`, and `least` is the lane that would finish first, at
+    `least_us`. Between two telemetry records predictions only get later, so a closed group misses little.
+    """
+
+    def __init__(self, offer: Offer, *, now_us: int) -> None:
+        self.offer = offer
+        self.lanes: list[Lane] = []
+        self.latency_us = offer.latency.p99_us
+        self.quickest_us = self.latency_us[1]  # l(1) on the fastest lane
+        self.shared = False  # with other routers: blocks would collide
+        self.at = -1
+        self.block_lane: Lane | None = None
+        self.block_count = 0
+        self.block_due_us = 0
+        self.least: Lane | None = None
+        self.least_us = 0
+        self.closed_us = 0
+        self.reopen_us = 0
+        self.why = Why.OPENED
+        self.finish_us = 0
+        self.rate_qps = 0.0
+        self.count = 0
+        self.urgency = 0.0  # sum of 1 / time left, over `count`
+        self.hurry = 0.0  # its average: the harmonic mean heeds tight deadlines and ignores absent ones
+        self.cap = 1
+        self.full = offer.latency.batch_max
+        self.gather_us = 0
+        self.planned_us = now_us
+        self.plan_at_us = 0
+        self._drift, self._parallel, self._slack_us = 1.0, 1, 0.0
+
+    def seat(self, lanes: list[Lane], *, shared: bool) -> None:
+        """Take the lanes that are live now, in ring order, and measure how alike they are."""
+        if self.block_lane not in lanes:
+            self.block_lane = None
+        if lanes != self.lanes:
+            self.reopen_us = 0
+        self.lanes, self.shared = lanes, shared
+        if not lanes:
+            return
+        drifts = [lane.drift for lane in lanes]
+        self._drift = sum(drifts) / len(drifts)
+        self._parallel = max(1, round(sum(1 / lane.share for lane in lanes)))
+        uneven = max(drifts) > UNEVEN * min(drifts)
+        self.quickest_us = min(lane.latency_us[1] for lane in lanes)
+        self.latency_us = max(lanes, key=lambda lane: lane.drift).latency_us
+        self._slack_us = (SLACK_UNEVEN if uneven else SLACK_EVEN) * self.latency_us[1]
+        for lane in lanes:
+            lane.aim(self.full)
+
+    def close(self, least: Lane | None, least_us: int, now_us: int) -> None:
+        """Note that the group is full, so that a refusal does not cost a scan of each group for each query."""
+        self.least, self.least_us = least, least_us
+        self.closed_us, self.reopen_us = least_us + CLOSED_US, now_us + CLOSED_US
+
+    def took(self, due_us: int, now_us: int) -> None:
+        """Count one query sent to this group, and how long it had."""
+        self.count += 1
+        if due_us - now_us >= self.latency_us[1]:  # one that is late anyway says nothing about the others' SLO
+            self.urgency += 1 / (due_us - now_us)
+
+    def plan(self, now_us: int) -> None:
+        """Recompute rate, target and block size. Lanes that run d times slower see d times the rate and 1/d the SLO."""
+        elapsed_us = max(1, now_us - self.planned_us)
+        weight = 1 - math.exp(-elapsed_us / RATE_US)
+        self.rate_qps += weight * (self.count * SECOND_US / elapsed_us - self.rate_qps)
+        if self.count:
+            hurry = self.urgency / self.count
+            self.hurry += (weight if self.hurry else 1.0) * (hurry - self.hurry)
+        self.count, self.urgency = 0, 0.0
+        self.planned_us, self.plan_at_us = now_us, now_us + PLAN_US
+
+        drift, curve = self._drift, self.offer.latency
+        budget_us = min(1 / self.hurry, BUDGET_MAX_US) if self.hurry else BUDGET_MAX_US
+        slo_us, rate_qps, lanes = int(budget_us / drift), self.rate_qps * drift, self._parallel
+        target = batch_target(curve, slo_us=slo_us, rate_qps=rate_qps, lanes=lanes, reserve_us=0)
+        need = batch_need(curve, rate_qps=rate_qps, lanes=lanes, utilisation=UTILISATION)
+        self.cap = max(1, min(int(FILL * target), need))
+        gather_us = self.cap * SECOND_US / self.rate_qps if self.rate_qps else NEVER
+        self.gather_us = int(min(gather_us, BUDGET_MAX_US) + self._slack_us)
+        full = batch_target(curve, slo_us=slo_us, rate_qps=SATURATED_QPS, lanes=lanes, reserve_us=0)
+        if full != self.full:
+            self.full = full
+            for lane in self.lanes:
+                lane.aim(full)
