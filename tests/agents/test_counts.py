@@ -1,0 +1,81 @@
+"""Arrivals per class, second and partition."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.counts import CLASSES_MAX, OTHER, Counts, class_of, slo_bucket_ms
+from streams.contract import TargetKind
+from streams.records import Arrivals
+from tests.agents.builders import MS, requirements
+
+
+def test_complete_gives_the_seconds_that_are_over() -> None:
+    """Counts per class and partition, each once, in order; the running second stays."""
+    counts = Counts()
+    a, b = requirements("a"), requirements("b")
+    for asked, second, partition in ((a, 7, 0), (a, 7, 0), (b, 7, 0), (a, 7, 1), (a, 8, 0), (a, 9, 0)):
+        counts.add(asked, second=second, partition=partition)
+
+    done = counts.complete(before_second=9)
+
+    ka, kb = class_of(a), class_of(b)
+    assert done == [
+        Arrivals(klass=ka, second=7, partition=0, count=2),
+        Arrivals(klass=ka, second=7, partition=1, count=1),
+        Arrivals(klass=kb, second=7, partition=0, count=1),
+        Arrivals(klass=ka, second=8, partition=0, count=1),
+    ]
+    assert counts.complete(before_second=9) == []
+    assert [one.second for one in counts.complete(before_second=10)] == [9]
+
+
+def test_complete_equal_requirements_of_two_objects_are_one_class() -> None:
+    """Classes are told apart by what is asked; SLOs of one bucket are one class."""
+    counts = Counts()
+    for slo_ms in (100, 100, 120):
+        counts.add(requirements(slo_ms=slo_ms), second=1, partition=0)
+
+    (one,) = counts.complete(before_second=2)
+
+    assert one.count == 3
+
+
+def test_complete_too_many_classes_count_together() -> None:
+    """A hostile client cannot make the topic's keys grow without end; nothing goes uncounted."""
+    counts = Counts()
+    for index in range(CLASSES_MAX + 5):
+        counts.add(requirements(f"t{index}"), second=1, partition=0)
+
+    done = counts.complete(before_second=2)
+
+    assert len(done) == CLASSES_MAX + 1
+    assert [one.count for one in done if one.klass == OTHER] == [5]
+
+
+def test_class_of_names_every_requirement() -> None:
+    """Target, SLO bucket, floor, ceiling and priority: what a plan needs to know."""
+    asked = requirements("digits", kind=TargetKind.MODEL, slo_ms=150, accuracy_min=0.95, cost_max=0.02, priority=7)
+
+    assert class_of(asked) == "model=digits slo=147 acc=0.95 cost=0.02 prio=7"
+    assert class_of(requirements("digits")) == "task=digits slo=any acc=0 cost=any prio=5"
+
+
+@pytest.mark.parametrize(
+    ("slo_ms", "bucket"),
+    [
+        (0.2, 1),
+        (1, 1),
+        (1.6, 1.5),
+        (5, 4.6),
+        (9.99, 6.8),
+        (10, 10),
+        (100, 100),
+        (150, 147),
+        (999, 681),
+        (86_400_000, 68_129_207),
+    ],
+)
+def test_slo_bucket_rounds_down(slo_ms: float, bucket: float) -> None:
+    """Six buckets a decade: at most a third shorter than asked, never longer by more than its label's rounding."""
+    assert slo_bucket_ms(round(slo_ms * MS)) == bucket
