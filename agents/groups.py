@@ -76,6 +76,14 @@ class Group:
         self.plan_at_us = 0
         self._drift, self._parallel, self._slack_us = 1.0, 1, 0.0
 
+    def learn(self, offer: Offer) -> None:
+        """Take a newer offer of the same variant and pool; the rate and the ring stay."""
+        self.offer = offer
+        self.latency_us = offer.latency.p99_us
+        self.full, self.cap = min(self.full, offer.latency.batch_max), min(self.cap, offer.latency.batch_max)
+        self.block_lane = None
+        self.plan_at_us = self.reopen_us = 0
+
     def seat(self, lanes: list[Lane], *, shared: bool) -> None:
         """Take the lanes that are live now, in ring order, and measure how alike they are."""
         if self.block_lane not in lanes:

@@ -118,7 +118,10 @@ class Selector:
             self._version = self._catalog.version
             offers = {(offer.variant, offer.pool): offer for offer in self._catalog.offers()}
             self._fleet.learn(offers)
-            self._groups = {key: Group(offer, now_us=now_us) for key, offer in offers.items()}
+            before, self._groups = self._groups, {}
+            for key, offer in offers.items():
+                group = self._groups[key] = before.get(key) or Group(offer, now_us=now_us)
+                group.learn(offer)
             self._demands.clear()
             self._shape += 1
         rings: dict[tuple[str, str], list[Lane]] = {key: [] for key in self._groups}
@@ -130,9 +133,9 @@ class Selector:
             if self._ownership is not None and lanes:
                 owned, shared = self._ownership.divide([lane.executor.name for lane in lanes], now_us=now_us)
                 lanes = [lane for lane in lanes if lane.executor.name in owned]
-            before, quickest_us = group.lanes, group.quickest_us
+            was, quickest_us = group.lanes, group.quickest_us
             group.seat(lanes, shared=shared)
-            if group.lanes != before or group.quickest_us != quickest_us:
+            if group.lanes != was or group.quickest_us != quickest_us:
                 self._shape += 1
         self._changes = self._fleet.changes
         self._refreshed_us, self._refresh_at_us = now_us, now_us + REFRESH_US

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from agents.fleet import Fleet
-from agents.selection import Selector
+from agents.selection import Chosen, Parked, Refused, Selector
 from registry.catalog import Catalog
 from registry.latency import Point
 from registry.records import Accuracy, Hardware, Model, Pool, Profile, Step, Task, Variant
@@ -20,6 +20,10 @@ from streams.records import LaneReport, Telemetry
 T0 = 1_700_000_000_000_000  # a moment, in microseconds
 ROUTER = "r1"
 MS = 1_000
+
+# l(1) is 12 ms for `good`, 6 ms for `fair`, 2 ms for `poor`.
+MENU = (("good", 0.99, 10, 2), ("fair", 0.95, 5, 1), ("poor", 0.90, 1.5, 0.5))
+EVERY = ("good", "fair", "poor")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -72,6 +76,23 @@ def selector(made: Catalog, fleet: Fleet, policy: Literal["blocks", "round-robin
     ready = Selector(made, fleet, settings=Settings(policy), rng=np.random.default_rng(7))
     ready.refresh(now_us=T0)
     return ready
+
+
+def router(made: Catalog | None = None) -> tuple[Selector, Fleet]:
+    fleet = Fleet(router=ROUTER)
+    return selector(made or catalog(*MENU), fleet), fleet
+
+
+def served(got: Chosen | Refused | Parked) -> str:
+    """The variant of a choice."""
+    assert isinstance(got, Chosen), got
+    return got.offer.variant
+
+
+def refusal(got: Chosen | Refused | Parked) -> tuple[str, str]:
+    """Code and message of a refusal."""
+    assert isinstance(got, Refused), got
+    return got.error.code, got.error.message
 
 
 def telemetry(
