@@ -69,7 +69,7 @@ class Catalog:
     def offers(self) -> list[Offer]:
         """Every variant that has a model, a task and a profile, once per pool that it was measured for."""
         menu = []
-        for (name, pool_name), profile in self.profiles.items():
+        for (name, pool_name), profile in list(self.profiles.items()):  # a follower may add to them meanwhile
             variant, pool = self.variants.get(name), self.pools.get(pool_name)
             model = self.models.get(variant.model) if variant else None
             if variant is None or pool is None or model is None or model.task not in self.tasks:

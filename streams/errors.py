@@ -115,6 +115,18 @@ class ModelFailed(ServerFault):
     retryable = False
 
 
+class DispatchFailed(ServerFault):
+    """The query could not be put on a work topic."""
+
+    code = "dispatch_failed"
+
+
+class AttemptsExhausted(ServerFault):
+    """Every executor that took the query died or gave it back."""
+
+    code = "attempts_exhausted"
+
+
 class ResultTooLarge(ServerFault):
     code = "result_too_large"
     retryable = False

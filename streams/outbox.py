@@ -1,4 +1,7 @@
-"""An idempotent producer with its own poll thread, that outlives a fatal error.
+"""An idempotent producer that outlives a fatal error.
+
+Delivery callbacks run in `poll`. A busy loop calls it itself: each callback takes the interpreter's lock anew, and a
+poll thread beside a busy one waits a switch interval (5 ms) for every single message. Others let a thread do it.
 
 librdkafka retries what can be retried. After a fatal idempotence error the handle is dead for good and raises
 out of `poll`; the pump then builds a new one, and every record still queued reports its failure to its callback.
@@ -25,19 +28,21 @@ FULL_WAIT_S = 5.0  # how long `send` waits for room in librdkafka's queue before
 
 
 class Outbox:
-    """Sends records; `done(error, message)` is called in the poll thread, once for each.
+    """Sends records; `done(error, message)` is called once for each, in `poll`.
 
+    threaded: poll in a thread of its own; else the owner calls `poll`, at least every 100 ms.
     A callback must be short and must not raise; what it raises is logged.
     """
 
-    def __init__(self, config: dict[str, Any], *, name: str = "outbox") -> None:
+    def __init__(self, config: dict[str, Any], *, name: str = "outbox", threaded: bool = True) -> None:
         self._config = config
         self._lock = threading.Lock()
         self._producer = Producer(config, logger=log)
         self._stop_requested = threading.Event()
         self.rebuilt = 0
-        self._pump = threading.Thread(target=self._run, name=name, daemon=True)
-        self._pump.start()
+        self._pump = threading.Thread(target=self._run, name=name, daemon=True) if threaded else None
+        if self._pump is not None:
+            self._pump.start()
 
     def send(
         self,
@@ -70,7 +75,7 @@ class Outbox:
                 give_up = give_up or now + FULL_WAIT_S
                 if now > give_up:
                     raise Overloaded(f"the producer's queue stayed full for {FULL_WAIT_S:g} s") from full
-                time.sleep(0.002)
+                self.poll(0.002)
             except KafkaException as refused:
                 if not refused.args[0].fatal():
                     raise
@@ -96,18 +101,23 @@ class Outbox:
     def close(self, timeout_s: float = 10.0) -> int:
         left = self.flush(timeout_s)
         self._stop_requested.set()
-        self._pump.join(timeout_s)
+        if self._pump is not None:
+            self._pump.join(timeout_s)
         return left
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Run the callbacks that are due."""
+        try:
+            self._producer.poll(timeout_s)
+        except Exception as broken:  # noqa: BLE001 - a fatal error, or a SystemError around a callback's own
+            fatal = isinstance(broken, KafkaException) and broken.args[0].fatal()
+            log.warning("producer error", extra={"error": str(broken), "fatal": fatal})
+            if fatal:
+                self._rebuild()
 
     def _run(self) -> None:
         while not self._stop_requested.is_set():
-            try:
-                self._producer.poll(0.05)
-            except Exception as broken:  # noqa: BLE001 - a fatal error, or a SystemError around a callback's own
-                fatal = isinstance(broken, KafkaException) and broken.args[0].fatal()
-                log.warning("producer error", extra={"error": str(broken), "fatal": fatal})
-                if fatal:
-                    self._rebuild()
+            self.poll(0.05)
 
     def _rebuild(self) -> None:
         with self._lock:

@@ -54,6 +54,7 @@ class KafkaSettings(BaseModel):
         return {
             "bootstrap.servers": self.bootstrap,
             "allow.auto.create.topics": False,
+            "log_level": 4,  # warnings; librdkafka's notices are about itself
             "topic.metadata.propagation.max.ms": 5_000,
             **overrides,
             **self.properties,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -120,7 +121,7 @@ def _too_large(answer: Answer, size: int, limit: int) -> Answer:
 
 
 def _copied_headers(message: Message) -> Headers:
-    carried: Headers = list(message.headers() or [])
+    carried = cast("Headers", message.headers() or [])
     return [header for header in carried if header[0] != INTERNAL]
 
 

@@ -1,0 +1,268 @@
+"""The router: for every record of `queries` a dispatch, a refusal, or a place to wait; never silence.
+
+Shell around the pure parts: selection, blocks, fleet, window, parking. It runs in the event loop of the Faust
+worker (worker.py); producing and committing happen in librdkafka's threads, told through thread-safe calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from agents.counts import Counts
+from agents.metrics import RouterMetrics
+from agents.parking import Parking
+from agents.replies import ReplyTopics
+from agents.selection import Chosen, Parked, Refused, Selector
+from agents.settings import RouterSettings
+from agents.window import Window
+from streams.answers import refusal
+from streams.clock import wall_us
+from streams.contract import INTERNAL
+from streams.errors import DeadlinePassed, DispatchFailed, HeadraceError, NoExecutor, Overloaded
+from streams.outbox import Headers, Outbox
+from streams.prefix import Prefix
+from streams.query import Malformed, Query, QueryReader, Unaddressable
+from streams.reader import Taken
+from streams.records import Dispatch, encode
+from streams.settings import KafkaSettings
+from streams.terminal import PERMANENT, TOO_LARGE, Terminal
+
+log = logging.getLogger(__name__)
+
+LOOK_UP_S = 2.0
+RETRIES_PER_TURN = 500  # parked queries tried again in one turn of the loop
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A query in hand: what was read, and where its offset is finished."""
+
+    query: Query
+    message: Message
+    prefix: Prefix
+    offset: int
+
+
+class Router:
+    """Routes queries and finishes their offsets.
+
+    finish:  `Reader.finish`; called once a dispatch or an answer is acknowledged by the broker.
+    defer:   the loop's `call_soon_threadsafe`, for what a delivery callback must not do itself.
+    """
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        kafka: KafkaSettings,
+        *,
+        selector: Selector,
+        outbox: Outbox,
+        terminal: Terminal,
+        metrics: RouterMetrics,
+        finish: Callable[[Prefix, int], None],
+        defer: Callable[..., object],
+    ) -> None:
+        self._settings = settings
+        self._selector = selector
+        self._outbox = outbox
+        self._terminal = terminal
+        self._metrics = metrics
+        self._finish = finish
+        self._defer = defer
+        self._reader = QueryReader()
+        self._replies = ReplyTopics(kafka)
+        self._window = Window(count_max=settings.window_max, age_max_us=settings.window_ms * 1_000)
+        self._parking: Parking[Waiting] = Parking(count_max=settings.parked_max)
+        self._looking_up: dict[str, list[tuple[Waiting, HeadraceError | None]]] = {}
+        self._work_topic: dict[str, str] = {}
+        self._kafka = kafka
+        self._id_prefix = kafka.topic("queries") + "-"
+        self.counts = Counts()
+        self.outcomes: Counter[str] = Counter()
+
+    def route(self, batch: Iterable[Taken]) -> None:
+        """Route what the intake read; errors of one query stay with that query."""
+        for taken in batch:
+            try:
+                self._route(taken)
+            except Exception as bug:
+                log.exception("routing failed")
+                self._refuse_unread(taken, DispatchFailed(f"routing failed: {type(bug).__name__}: {bug}"))
+        self._metrics.count(self.outcomes)
+
+    def retry(self, *, now_us: int) -> None:
+        """Expire parked queries whose time is up and try the others again: by timer, and when the fleet changes."""
+        for waiting in self._parking.expired(now_us=now_us):
+            late = now_us >= waiting.query.deadline_us
+            error: HeadraceError = (
+                DeadlinePassed("the deadline passed while no executor could take the query")
+                if late
+                else NoExecutor(f"no executor could take the query for {self._settings.park_ms} ms")
+            )
+            self._refuse(waiting, error, now_us=now_us)
+        for waiting in self._parking.take(RETRIES_PER_TURN):
+            self._select(waiting, now_us=now_us)
+        self._metrics.count(self.outcomes)
+
+    @property
+    def parked(self) -> int:
+        return len(self._parking)
+
+    def _route(self, taken: Taken) -> None:
+        message = taken.message
+        partition, now_us = taken.prefix.partition, wall_us()
+        timestamp_ms = message.timestamp()[1]
+        fallback_id = f"{self._id_prefix}{partition}-{taken.offset}"
+        read = self._reader.read(
+            cast("list[tuple[str, bytes | None]]", message.headers() or []),
+            fallback_id=fallback_id,
+            timestamp_ms=timestamp_ms,
+            has_value=message.value() is not None,
+        )
+        if isinstance(read, Query):
+            query = read
+            if taken.marked:
+                query.marked = True
+            self.counts.add(query.requirements, second=timestamp_ms // 1_000, partition=partition)
+            if query.id_given and query.attempt == 1 and self._window.seen(partition, query.query_id, now_us=now_us):
+                query.marked = True
+            self._select(Waiting(query, message, taken.prefix, taken.offset), now_us=now_us)
+        elif isinstance(read, Malformed):
+            read.marked = read.marked or taken.marked
+            self._refuse(Waiting(cast("Query", read), message, taken.prefix, taken.offset), read.error, now_us=now_us)
+        else:
+            assert isinstance(read, Unaddressable)
+            self.outcomes["dead-letter"] += 1
+            self._terminal.dead_letter(message, read.error, lambda: self._finish(taken.prefix, taken.offset))
+
+    def _select(self, waiting: Waiting, *, now_us: int) -> None:
+        query = waiting.query
+        reply = self._replies.verdict(query.reply_topic, query.reply_partition, now_us=now_us)
+        if reply is None:
+            self._look_up(waiting)
+            return
+        if not isinstance(reply, str):
+            self._refuse(waiting, reply, now_us=now_us)
+            return
+        prefer = None
+        if query.id_given and query.marked and query.attempt == 1:
+            prefer = self._window.executor(waiting.prefix.partition, query.query_id)
+        match self._selector.select(query, now_us=now_us, prefer=prefer):
+            case Chosen() as chosen:
+                self._dispatch(waiting, chosen, reply)
+            case Refused(error=error):
+                self._refuse(waiting, error, now_us=now_us)
+            case Parked(until_us=until_us):
+                until_us = min(until_us, query.deadline_us, now_us + self._settings.park_ms * 1_000)
+                if not self._parking.park(waiting, until_us=until_us):
+                    error = Overloaded(f"{self._settings.parked_max} queries already wait for an executor")
+                    self._refuse(waiting, error, now_us=now_us)
+
+    def _dispatch(self, waiting: Waiting, chosen: Chosen, reply_topic: str) -> None:
+        query, message = waiting.query, waiting.message
+        offer = chosen.offer
+        decision = Dispatch(
+            query_id=query.query_id,
+            variant=offer.variant,
+            deadline_us=chosen.deadline_us,
+            arrived_us=query.arrived_us,
+            reply_topic=reply_topic,
+            router=self._settings.instance,
+            seq=chosen.seq,
+            reply_partition=query.reply_partition,
+            correlation=query.correlation,
+            style=query.style,
+            content_type=query.requirements.content_type,
+            traceparent=query.traceparent,
+            attempt=query.attempt,
+            marked=query.marked,
+            late_ok=chosen.late_ok,
+            missed=chosen.missed,
+            keep=query.id_given,
+        )
+        headers = cast("Headers", message.headers() or [])
+        headers.append((INTERNAL, encode(decision)))
+        prefix, offset, finish = waiting.prefix, waiting.offset, self._finish
+
+        def done(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                finish(prefix, offset)
+            else:
+                self._defer(self._dispatch_failed, waiting, error)
+
+        topic = self._work_topic.get(offer.pool)
+        if topic is None:
+            topic = self._work_topic[offer.pool] = self._kafka.topic(f"work.{offer.pool}")
+        try:
+            self._outbox.send(
+                topic, message.value(), key=message.key(), partition=chosen.slot, headers=headers, done=done
+            )
+        except KafkaException as refused:
+            self._dispatch_failed(waiting, refused.args[0])
+            return
+        except Overloaded as full:
+            self._refuse(waiting, full, now_us=wall_us())
+            return
+        self.outcomes[chosen.why] += 1
+        if query.id_given:
+            self._window.sent(prefix.partition, query.query_id, chosen.executor)
+
+    def _dispatch_failed(self, waiting: Waiting, error: KafkaError) -> None:
+        now_us = wall_us()
+        if error.code() in TOO_LARGE or error.code() in PERMANENT:
+            self._refuse(waiting, DispatchFailed(f"the work topic refused the query: {error.str()}"), now_us=now_us)
+            return
+        waiting.query.marked = True  # a timeout: the broker may have the record all the same
+        if now_us >= waiting.query.deadline_us:
+            self._refuse(waiting, DeadlinePassed(f"undeliverable until the deadline: {error.str()}"), now_us=now_us)
+        else:
+            self._select(waiting, now_us=now_us)
+
+    def _refuse(self, waiting: Waiting, error: HeadraceError, *, now_us: int) -> None:
+        query = waiting.query
+        reply = self._replies.verdict(query.reply_topic, query.reply_partition, now_us=now_us)
+        if reply is None:
+            self._look_up(waiting, error)
+            return
+        topic, partition = (reply, query.reply_partition) if isinstance(reply, str) else (self._replies.default, -1)
+        answer = refusal(query, error, reply_topic=topic, now_us=now_us, duplicate=query.marked)
+        answer = msgspec.structs.replace(answer, reply_partition=partition)
+        self.outcomes[answer.outcome] += 1
+        self._terminal.answer(answer, lambda: self._finish(waiting.prefix, waiting.offset))
+
+    def _refuse_unread(self, taken: Taken, error: HeadraceError) -> None:
+        self.outcomes["dead-letter"] += 1
+        self._terminal.dead_letter(taken.message, error, lambda: self._finish(taken.prefix, taken.offset))
+
+    def _look_up(self, waiting: Waiting, error: HeadraceError | None = None) -> None:
+        """Ask the cluster for a reply topic not seen before, off the loop; its queries wait meanwhile."""
+        name = waiting.query.reply_topic or self._replies.default
+        queue = self._looking_up.get(name)
+        if queue is not None:
+            queue.append((waiting, error))
+            return
+        self._looking_up[name] = [(waiting, error)]
+        task = asyncio.get_running_loop().run_in_executor(None, self._partitions_of, name)
+        task.add_done_callback(lambda done: self._looked_up(name, done.result()))
+
+    def _partitions_of(self, name: str) -> int | None:
+        try:
+            return self._outbox.partitions(name, LOOK_UP_S)
+        except KafkaException as silent:
+            log.warning("reply topic not looked up", extra={"topic": name, "error": str(silent)})
+            return None
+
+    def _looked_up(self, name: str, partitions: int | None) -> None:
+        now_us = wall_us()
+        self._replies.learned(name, partitions, now_us=now_us)
+        for waiting, error in self._looking_up.pop(name, []):
+            if error is None:
+                self._select(waiting, now_us=now_us)
+            else:
+                self._refuse(waiting, error, now_us=now_us)

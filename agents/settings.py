@@ -1,0 +1,35 @@
+"""Section `[router]` of the configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class RouterSettings(BaseModel):
+    """How one router selects and sends. Every bound names what it prevents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instance: str = Field(
+        default_factory=_instance, pattern=r"^[A-Za-z0-9._-]{1,80}$", description="unique among live routers"
+    )
+    policy: Literal["blocks", "round-robin", "random"] = Field(default="blocks", description="which executor of a pool")
+    in_flight_max: int = Field(default=20_000, ge=100, le=1_000_000, description="queries taken and not yet dispatched")
+    batch_max: int = Field(default=250, ge=1, le=10_000, description="queries per turn of the event loop")
+    parked_max: int = Field(default=10_000, ge=0, le=1_000_000, description="queries waiting for an executor to appear")
+    park_ms: int = Field(default=30_000, ge=0, le=600_000, description="longest wait for one, without a deadline")
+    window_max: int = Field(default=100_000, ge=0, le=10_000_000, description="query ids remembered per partition")
+    window_ms: int = Field(default=600_000, ge=0, description="for how long")
+    silence_ms: int = Field(default=1_000, ge=100, le=60_000, description="an executor silent for longer gets nothing")
+    reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
+    heartbeat_ms: int = Field(default=500, ge=50, le=10_000, description="between two signs of life on `fleet`")
+    grace_ms: int = Field(default=1_000, ge=0, le=60_000, description="for dispatches in flight when partitions go")
+    seed: int = Field(default=0, ge=0, description="of the random policy; 0 draws one")

@@ -1,0 +1,192 @@
+"""What one router process holds: its catalogue, fleet, intake and the clockwork between them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from confluent_kafka import KafkaException
+
+from agents.fleet import Fleet
+from agents.metrics import RouterMetrics
+from agents.ownership import Ownership
+from agents.router import Router
+from agents.selection import Selector
+from agents.settings import RouterSettings
+from registry.catalog import Catalog
+from streams.clock import wall_us
+from streams.observe import Observatory, ObserveSettings
+from streams.outbox import Outbox
+from streams.reader import Reader, Taken
+from streams.records import RouterReport, decode_router, decode_telemetry, encode
+from streams.settings import KafkaSettings
+from streams.terminal import Terminal
+
+log = logging.getLogger(__name__)
+
+STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
+ROUTER_KEY = b"router:"
+FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
+
+
+class RouterState:
+    """Everything between the Faust worker and the pure parts. All but `open` and `close` run in the event loop."""
+
+    def __init__(self, settings: RouterSettings, kafka: KafkaSettings, observe: ObserveSettings) -> None:
+        self.settings = settings
+        self.registry_end = 0
+        self.failed: str | None = None
+        self.catalog = Catalog()
+        self.metrics = RouterMetrics()
+        self._kafka = kafka
+        self._rng = np.random.default_rng(settings.seed or None)
+        self.fleet = Fleet(router=settings.instance, silence_us=settings.silence_ms * 1_000)
+        self.ownership = Ownership(settings.instance)
+        self.selector = Selector(self.catalog, self.fleet, settings=settings, rng=self._rng, ownership=self.ownership)
+        self.router: Router | None = None
+        self.reader: Reader | None = None
+        self._outbox: Outbox | None = None
+        self._sink: Callable[[list[Taken]], None] | None = None
+        self._read_to = 0
+        self._second = 0
+        self._beat_at = 0.0
+        self._known_at = 0.0
+        self._stale = False
+        self._observatory = Observatory(observe, self.metrics.registry, healthy=self._healthy, ready=self._ready)
+
+    def open(self, *, defer: Callable[..., object], sink: Callable[[list[Taken]], None]) -> None:
+        """Connect the hot path; queries are read once the registry has been read through."""
+        self._outbox = Outbox(self._kafka.producer(), name="dispatch", threaded=False)
+        self._sink = sink
+        self.router = Router(
+            self.settings,
+            self._kafka,
+            selector=self.selector,
+            outbox=self._outbox,
+            terminal=Terminal(self._outbox, self._kafka),
+            metrics=self.metrics,
+            finish=lambda prefix, offset: self.reader.finish(prefix, offset) if self.reader else None,
+            defer=defer,
+        )
+        self._observatory.start()
+
+    def route(self, batch: list[Taken]) -> None:
+        assert self.router is not None
+        assert self._outbox is not None
+        self.router.route(batch)
+        self._outbox.poll()
+
+    def learn(self, key: bytes | None, value: bytes | None, *, offset: int) -> None:
+        """One record of the registry topic."""
+        name = (key or b"").decode("utf-8", "replace")
+        try:
+            self.catalog.apply(name, value)
+        except msgspec.MsgspecError as unreadable:
+            log.warning("registry record ignored", extra={"key": name, "error": str(unreadable)})
+        self._read_to = offset + 1
+        self._stale = True
+
+    def hear(self, key: bytes | None, value: bytes | None) -> None:
+        """One record of the fleet topic: an executor's telemetry or a router's sign of life."""
+        now_us = wall_us()
+        try:
+            if (key or b"").startswith(ROUTER_KEY):
+                self.ownership.heard(decode_router(value or b""), now_us=now_us)
+            elif self.fleet.heard(decode_telemetry(value or b""), now_us=now_us):
+                self._stale = True
+        except msgspec.MsgspecError as unreadable:
+            log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})
+
+    def turn(self) -> None:
+        """Every 20 ms: timers, parked queries, signs of life, counts of the seconds that are over."""
+        if self.router is None:
+            return
+        now_us, now = wall_us(), time.monotonic()
+        if self.reader is None and self._read_to >= self.registry_end:
+            # Until the fleet is known every query would have to wait in memory; so they wait in the topic.
+            self._known_at = self._known_at or now
+            if self.fleet.routable(now_us=now_us) or now - self._known_at > FLEET_WAIT_S:
+                self._start_reader()
+        if self._stale:
+            self._stale = False
+            self.selector.refresh(now_us=now_us)
+        assert self._outbox is not None
+        self._outbox.poll()
+        self.router.retry(now_us=now_us)
+        if self.reader is not None and self.reader.failed:
+            self.failed = self.reader.failed
+            raise RuntimeError(f"intake failed: {self.failed}")  # the worker ends; its supervisor starts a new one
+        if now - self._beat_at >= self.settings.heartbeat_ms / 1_000:
+            self._beat_at = now
+            self._beat("ready")
+        if (second := now_us // 1_000_000) != self._second:
+            self._second = second
+            self._publish_counts(second)
+            self._observe(now)
+
+    def close(self) -> None:
+        """Stop taking queries, let the dispatches in flight be acknowledged, commit, leave."""
+        if self.reader is not None:
+            self.reader.hold()
+            self.reader.stop()
+            self.reader.join(self.settings.grace_ms / 1_000 + 10.0)
+        if self._outbox is not None:
+            self._beat("gone")
+            left = self._outbox.close()
+            log.info("router closed", extra={"unsent": left})
+        self._observatory.stop()
+
+    def _start_reader(self) -> None:
+        assert self._sink is not None
+        self.reader = Reader(
+            self._kafka.consumer("router"),
+            self._kafka.topic("queries"),
+            self._sink,
+            in_flight_max=self.settings.in_flight_max,
+            batch_max=self.settings.batch_max,
+            session_s=self._kafka.session_ms / 1_000,
+            grace_s=self.settings.grace_ms / 1_000,
+            name="intake",
+        )
+        self.reader.start()
+        log.info("router ready", extra={"variants": len(self.catalog.variants)})
+
+    def _beat(self, state: str) -> None:
+        assert self._outbox is not None
+        report = RouterReport(router=self.settings.instance, sent_us=wall_us(), state=state)  # type: ignore[arg-type]
+        self._send("fleet", encode(report), key=ROUTER_KEY + self.settings.instance.encode())
+
+    def _publish_counts(self, second: int) -> None:
+        assert self.router is not None
+        for arrivals in self.router.counts.complete(before_second=second - 1):
+            self._send("arrivals", encode(arrivals), key=arrivals.klass.encode())
+
+    def _send(self, topic: str, value: bytes, *, key: bytes) -> None:
+        """Control records: a lost one is followed by the next, so a failure is logged and no more."""
+        assert self._outbox is not None
+        try:
+            self._outbox.send(self._kafka.topic(topic), value, key=key)
+        except KafkaException as refused:
+            log.warning("control record not sent", extra={"topic": topic, "error": str(refused)})
+
+    def _observe(self, now: float) -> None:
+        assert self.router is not None
+        self.metrics.parked.set(self.router.parked)
+        self.metrics.executors.set(self.fleet.routable(now_us=wall_us()))
+        if self.reader is not None:
+            self.metrics.in_flight.set(self.reader.in_flight)
+            self.metrics.progress_age.set(now - self.reader.progress_at)
+
+    def _healthy(self) -> str | None:
+        if self.reader is None:
+            return None
+        age = time.monotonic() - self.reader.progress_at
+        return f"the intake has not turned for {age:.0f} s (limit {STALLED_S:.0f})" if age > STALLED_S else None
+
+    def _ready(self) -> str | None:
+        if self.reader is None:
+            return f"reading the registry: {self._read_to} of {self.registry_end}"
+        return None if self.reader.owned else "no partition of queries is assigned yet"

@@ -1,0 +1,211 @@
+"""Faults under load: what is lost, doubled or late when processes die. The fault tests run the same scenarios.
+
+Every scenario runs 300 queries/s of mixed SLOs against two executors and one router on a real broker, does its
+harm, and waits for every answer. Stub models, because the subject is the path of a query, not the model.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from benchmarks.load import Answers, Load, Sent, tally
+from benchmarks.stubs import stub_task
+from benchmarks.system import System
+from registry.records import Model, Record, Step
+from streams.broker import LocalBroker
+from streams.payloads import encode_npy
+
+RATE_QPS = 300.0
+BEFORE_S, AFTER_S = 3.0, 6.0  # of load on both sides of the harm
+ANSWER_S = 30.0  # then every query must have its answer
+VALUE_MAX = 20_000  # bytes; small, so that a wide result is too large
+WIDE = 2_000  # classes of the task whose result is too large
+
+
+class Harm(NamedTuple):
+    """When the harm was done and when it was over, wall clock seconds; `kills` says whether an executor died."""
+
+    start: float
+    end: float
+    kills: bool = False
+
+
+class Result(NamedTuple):
+    """What one scenario did to its queries."""
+
+    scenario: str
+    sent: int
+    answered: int
+    lost: int
+    unmarked_duplicates: int
+    outcomes: dict[str, int]
+    expired_late_ms_max: float
+    takeover_s: float
+
+
+def records() -> list[Record]:
+    """An ordinary task, and one whose result is larger than VALUE_MAX."""
+    wide = stub_task("wide", fixed_ms=1.0, batch_max=4)
+    wide = [_widened(r) if isinstance(r, Model) else r for r in wide]
+    return [*stub_task("echo", fixed_ms=4.0, per_item_ms=0.5, batch_max=32), *wide]
+
+
+def _widened(model: Model) -> Model:
+    labels = tuple(f"label-{i:06}" for i in range(WIDE))
+    return msgspec.structs.replace(model, labels=labels, postprocess=Step(name="top-k", params={"k": WIDE}))
+
+
+def query(n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
+    """Mixed SLOs; every 20th query is of some hostile kind."""
+    headers: list[tuple[str, str | bytes]] = [("task", "echo"), ("content-type", "application/x-npy")]
+    value = _item(n % 2)
+    match n % 10:
+        case 0:
+            pass  # best effort
+        case 1 | 2 | 3:
+            headers.append(("slo-ms", "250"))
+        case _:
+            headers.append(("slo-ms", "1000"))
+    match n % 100:
+        case 15:
+            value = b"\x93NUMPY this is no array"
+        case 35:
+            value = _item(-1.0)  # the model raises
+        case 55:
+            headers[0] = ("task", "wide")  # the result is too large
+        case 75:
+            headers.append(("accuracy-min", b"\xff\xfe"))
+        case 95:
+            headers.append(("reply-topic", "headrace.replies.nowhere"))
+        case _:
+            pass
+    return value, headers
+
+
+def _item(first: float) -> bytes:
+    return encode_npy(np.array([first, 0, 0, 0], dtype=np.float32))
+
+
+def kill_executor(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.kill("executor-0")
+    time.sleep(1.0)
+    system.start("executor-0")
+    return Harm(start, time.time(), kills=True)
+
+
+def kill_router(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.kill("router-0")
+    system.start("router-0")
+    return Harm(start, time.time())
+
+
+def kill_both(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.kill("executor-0")
+    system.kill("router-0")
+    system.start("router-0")
+    system.start("executor-0")
+    return Harm(start, time.time(), kills=True)
+
+
+def term_executor(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.term("executor-0")
+    system.start("executor-0")
+    return Harm(start, time.time())
+
+
+def term_router(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.term("router-0")
+    system.start("router-0")
+    return Harm(start, time.time())
+
+
+def join_and_leave(system: System, _broker: LocalBroker) -> Harm:
+    start = time.time()
+    system.start("executor-2", cores=1)
+    time.sleep(4.0)
+    system.term("executor-2")
+    return Harm(start, time.time())
+
+
+def broker_restart(_system: System, broker: LocalBroker) -> Harm:
+    start = time.time()
+    broker.restart()
+    return Harm(start, time.time())
+
+
+def stop_and_continue(system: System, _broker: LocalBroker) -> Harm:
+    """An executor that freezes for longer than its session and comes back is a zombie for a moment."""
+    start = time.time()
+    system.signal("executor-0", signal.SIGSTOP)
+    time.sleep(4.5)
+    system.signal("executor-0", signal.SIGCONT)
+    return Harm(start, time.time(), kills=True)
+
+
+SCENARIOS: dict[str, Callable[[System, LocalBroker], Harm]] = {
+    "kill-executor": kill_executor,
+    "kill-router": kill_router,
+    "kill-both": kill_both,
+    "term-executor": term_executor,
+    "term-router": term_router,
+    "join-and-leave": join_and_leave,
+    "stop-and-continue": stop_and_continue,
+    "broker-restart": broker_restart,
+}
+
+
+def run_scenario(
+    name: str, system: System, broker: LocalBroker, *, rate_qps: float = RATE_QPS, seed: int = 1
+) -> Result:
+    """Load, harm, load, and wait for the answers. The system must be ready; it is left running."""
+    answers = Answers(system.kafka, 0)
+    load = Load(system.kafka, query, reply_partition=0, seed=seed)
+    sent: list[Sent] = []
+    sender = threading.Thread(target=lambda: sent.append(load.send(rate_qps=rate_qps, seconds=BEFORE_S + AFTER_S)))
+    try:
+        sender.start()
+        time.sleep(BEFORE_S)
+        harm = SCENARIOS[name](system, broker)
+        sender.join()
+        at_us = sent[0].at_us
+        for _ in range(3):  # the same id three times
+            load.repeat(next(iter(at_us)))
+        load.flush()
+        answers.wait_for(list(at_us), ANSWER_S)
+        time.sleep(1.0)  # for late copies
+        return _judge(name, sent[0], answers, harm)
+    finally:
+        answers.stop()
+
+
+def _judge(name: str, sent: Sent, answers: Answers, harm: Harm) -> Result:
+    counted = tally(sent, answers)
+    takeover = late = 0.0
+    start_us, end_us = harm.start * 1e6, harm.end * 1e6
+    for query_id, at_us in sent.at_us.items():
+        got = answers.by_id.get(query_id)
+        if not got:
+            continue
+        took_s = (got[0].at_us - at_us) / 1e6
+        if harm.kills and start_us - 500_000 <= at_us <= start_us:
+            takeover = max(takeover, (got[0].at_us - start_us) / 1e6)
+        undisturbed = at_us < start_us - 2_000_000 or at_us > end_us + 4_000_000
+        slo_s = {1: 0.25, 2: 0.25, 3: 0.25, 0: None}.get(int(query_id.rpartition("-")[2]) % 10, 1.0)
+        if undisturbed and slo_s is not None and got[0].answer.outcome == "expired":
+            late = max(late, (took_s - slo_s) * 1_000)
+    return Result(
+        name, counted.sent, counted.answered, counted.lost, counted.unmarked_duplicates, counted.outcomes,
+        round(late, 1), round(takeover, 2),
+    )  # fmt: skip

@@ -1,0 +1,179 @@
+"""Making variants resident: which of the registry belong here, loading and measuring them, telling the core.
+
+One thread loads, one variant after the other. A variant without a profile for this pool and this kind of machine is
+measured and the profile published; a lock file keeps two executors of one machine from measuring at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from executors.backends.open import open_backend
+from executors.backends.protocol import Backend
+from executors.hardware import machine_kind
+from executors.measure import measure
+from executors.processing import Finish, Preparation, finish, prepare
+from executors.settings import ExecutorSettings
+from registry.catalog import Catalog, Offer
+from registry.records import Model, Pool, Variant
+from registry.topic import Follower, publish
+from streams.errors import HeadraceError
+from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+FOLLOW_S = 10.0  # for an own record to come back from the registry
+
+
+class Resident(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant that runs here, with everything that one query of it needs."""
+
+    variant: Variant
+    model: Model
+    offer: Offer
+    prepare: Preparation
+    finish: Finish
+
+
+Loaded = Callable[[Resident, list[Backend]], None]
+
+
+class Residency(threading.Thread):
+    """Follows the registry and keeps what matches the settings loaded.
+
+    loaded, unloaded: called in this thread; `complete` is set after the first pass, whatever it found.
+    """
+
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        kafka: KafkaSettings,
+        *,
+        loaded: Loaded,
+        unloaded: Callable[[str], None],
+    ) -> None:
+        super().__init__(name="residency", daemon=True)
+        self.complete = threading.Event()
+        self.refused: dict[str, str] = {}  # variants that do not load here, and why
+        self._settings = settings
+        self._kafka = kafka
+        self._loaded = loaded
+        self._unloaded = unloaded
+        self._machine = machine_kind()
+        self._resident: dict[str, tuple[Variant, Model]] = {}
+        self._changes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._follower = Follower(kafka, lambda _catalog: self._changes.put(True))
+
+    def run(self) -> None:
+        self._follower.start()
+        catalog = self._follower.wait()
+        self._announce_pool(catalog)
+        while True:
+            self._pass(catalog)
+            self.complete.set()
+            if not self._changes.get():
+                return
+            while not self._changes.empty():
+                if not self._changes.get():
+                    return
+
+    def stop(self) -> None:
+        self._changes.put(False)
+        self._follower.stop()
+
+    def _pass(self, catalog: Catalog) -> None:
+        wanted = self._wanted(catalog)
+        for name in [n for n, known in self._resident.items() if wanted.get(n) != known]:
+            del self._resident[name]
+            self._unloaded(name)
+        for name, (variant, model) in wanted.items():
+            if name in self._resident or name in self.refused:
+                continue
+            try:
+                self._load(catalog, variant, model)
+            except HeadraceError as refused:
+                self.refused[name] = refused.message
+                log.warning("variant not loaded", extra={"variant": name, "error": refused.message})
+            except Exception as bug:
+                self.refused[name] = f"{type(bug).__name__}: {bug}"
+                log.exception("variant not loaded", extra={"variant": name})
+
+    def _wanted(self, catalog: Catalog) -> dict[str, tuple[Variant, Model]]:
+        mine = self._settings
+        return {
+            name: (variant, catalog.models[variant.model])
+            for name, variant in sorted(catalog.variants.items())
+            if variant.hardware == mine.hardware
+            and variant.width <= mine.cores
+            and variant.model in catalog.models
+            and any(fnmatchcase(name, glob) for glob in mine.variants)
+        }
+
+    def _load(self, catalog: Catalog, variant: Variant, model: Model) -> None:
+        backends = [open_backend(variant, model)]
+        self._profile(catalog, variant, model, backends[0])
+        for _ in range(1, self._settings.cores // variant.width):
+            backends.append(open_backend(variant, model))
+            backends[-1].load()
+        offer = next(o for o in catalog.offers() if (o.variant, o.pool) == (variant.name, self._settings.pool))
+        resident = Resident(
+            variant=variant, model=model, offer=offer,
+            prepare=prepare(model.preprocess, model), finish=finish(model.postprocess, model),
+        )  # fmt: skip
+        self._resident[variant.name] = (variant, model)
+        self._loaded(resident, backends)
+
+    def _profile(self, catalog: Catalog, variant: Variant, model: Model, backend: Backend) -> None:
+        """Load, and measure if nobody has on such a machine."""
+        if self._measured(catalog, variant):
+            backend.load()
+            return
+        with _alone():
+            if self._until(lambda: self._measured(catalog, variant), 0.5):
+                backend.load()
+                return
+            profile = measure(
+                backend, variant=variant, model=model, pool=self._settings.pool, machine=self._machine,
+                budget_s=self._settings.measure_s,
+            )  # fmt: skip
+            publish(self._kafka, [profile])
+            self._until(lambda: self._measured(catalog, variant), FOLLOW_S)
+
+    def _measured(self, catalog: Catalog, variant: Variant) -> bool:
+        profile = catalog.profiles.get((variant.name, self._settings.pool))
+        return profile is not None and profile.machine == self._machine
+
+    def _announce_pool(self, catalog: Catalog) -> None:
+        mine = self._settings
+        if mine.pool not in catalog.pools:
+            publish(self._kafka, [Pool(name=mine.pool, hardware=mine.hardware, cores=mine.cores)])
+            self._until(lambda: mine.pool in catalog.pools, FOLLOW_S)
+
+    def _until(self, true: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for the registry to say something, in turns of 50 ms."""
+        idle = threading.Event()
+        for _ in range(round(timeout_s / 0.05)):
+            if true():
+                return True
+            idle.wait(0.05)
+        return true()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One measurement at a time on this machine, for this user."""
+    path = Path(tempfile.gettempdir()) / f"headrace-measure-{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

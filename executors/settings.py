@@ -1,0 +1,42 @@
+"""Section `[executor]` of the configuration."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.records import Hardware
+
+
+def _instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class ExecutorSettings(BaseModel):
+    """How one executor loads, batches and leaves. Every bound names what it prevents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instance: str = Field(
+        default_factory=_instance, pattern=r"^[A-Za-z0-9._-]{1,80}$", description="unique among live executors"
+    )
+    pool: str = Field(default="cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$", description="whose work it takes")
+    hardware: Hardware = "cpu"
+    cores: int = Field(default=1, ge=1, le=512, description="that its lanes may keep busy at once")
+    variants: tuple[str, ...] = Field(default=("*",), description="which of the pool's variants to load, as globs")
+    phi: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="how long a batch waits to grow; 0: never"
+    )
+    reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
+    window_drop: bool = Field(default=True, description="drop what would be late, so that the rest is in time")
+    in_flight_max: int = Field(default=2_000, ge=1, le=1_000_000, description="records taken and not yet answered")
+    preparing_threads: int = Field(default=1, ge=1, le=64, description="for images and other heavy payloads")
+    measure_s: float = Field(default=2.0, ge=0.1, le=600.0, description="for the profile of a variant not measured yet")
+    heartbeat_ms: int = Field(default=100, ge=20, le=10_000, description="between telemetry records at the most")
+    telemetry_min_ms: int = Field(default=20, ge=0, le=10_000, description="between them at the least")
+    kept_max: int = Field(default=4_096, ge=0, le=1_000_000, description="answers kept for repeated query ids")
+    kept_bytes: int = Field(default=64_000_000, ge=0, description="of them in all")
+    attempts_max: int = Field(default=5, ge=1, le=100, description="takeovers of one query before it fails")
+    grace_ms: int = Field(default=5_000, ge=0, le=600_000, description="for running batches at SIGTERM")
