@@ -1,0 +1,146 @@
+"""What the executor's machine hears and says: jobs, events in the past tense, commands in the imperative."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from executors.batching import Reason
+from registry.latency import LatencyProfile
+from streams.clock import NEVER
+
+
+class Job(msgspec.Struct, kw_only=True, gc=False):
+    """One query inside this executor; `ref` is the shell's own and never looked at.
+
+    Units: `deadline_us` is NEVER for best effort; `queued_us` is when this executor took the query.
+    """
+
+    variant: str
+    deadline_us: int
+    queued_us: int
+    slot: int = 0
+    late_ok: bool = False
+    ready: bool = True  # its input is decoded
+    ref: Any = None
+    done: bool = False  # the machine's: its terminal command was given
+    running: bool = False  # the machine's: it is part of a batch that runs, or waits to run again
+
+    @property
+    def patient(self) -> bool:
+        """Without a deadline there is no reason to wait, and none to go first."""
+        return self.deadline_us >= NEVER
+
+
+# Events.
+
+
+class Arrived(msgspec.Struct, frozen=True, gc=False):
+    """Jobs read together; those that are not `ready` are known for their deadlines until `Prepared` or `Spoiled`."""
+
+    jobs: list[Job]
+
+
+class Prepared(msgspec.Struct, frozen=True, gc=False):
+    jobs: list[Job]
+
+
+class Spoiled(msgspec.Struct, frozen=True, gc=False):
+    """The input cannot be decoded."""
+
+    job: Job
+
+
+class BatchFinished(msgspec.Struct, frozen=True, gc=False):
+    batch_id: int
+    took_us: int
+
+
+class BatchFailed(msgspec.Struct, frozen=True, gc=False):
+    """The backend raised; which input was to blame is not known if there was more than one."""
+
+    batch_id: int
+
+
+class VariantLoaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant can run here, or its profile changed."""
+
+    variant: str
+    latency: LatencyProfile
+    width: int = 1
+
+
+class VariantUnloaded(msgspec.Struct, frozen=True):
+    variant: str
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """Time has passed; nothing else."""
+
+
+class Draining(msgspec.Struct, frozen=True):
+    """This executor was asked to leave: what cannot start now goes back."""
+
+
+class SlotsRevoked(msgspec.Struct, frozen=True):
+    slots: frozenset[int]
+
+
+Event = (
+    Arrived
+    | Prepared
+    | Spoiled
+    | BatchFinished
+    | BatchFailed
+    | VariantLoaded
+    | VariantUnloaded
+    | Ticked
+    | Draining
+    | SlotsRevoked
+)
+
+# Commands. Each job gets exactly one of the last four.
+
+
+class RunBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Run these jobs together, in this order.
+
+    Units: `slack_us` is what the tightest deadline leaves beyond the predicted end; NEVER if there is none.
+    """
+
+    batch_id: int
+    variant: str
+    jobs: list[Job]
+    reason: Reason
+    target: int
+    slack_us: int
+
+
+class Deliver(msgspec.Struct, frozen=True, gc=False):
+    """Answer with output `index` of the batch."""
+
+    job: Job
+    batch_id: int
+    index: int
+
+
+class Expire(msgspec.Struct, frozen=True, gc=False):
+    job: Job
+    code: Literal["deadline_passed", "would_be_late"]
+
+
+class Fail(msgspec.Struct, frozen=True, gc=False):
+    """The model raised on this job alone, or (`batch_id` None) its input could not be decoded."""
+
+    job: Job
+    batch_id: int | None
+
+
+class HandBack(msgspec.Struct, frozen=True, gc=False):
+    """Let the router choose again."""
+
+    job: Job
+
+
+Command = RunBatch | Deliver | Expire | Fail | HandBack
