@@ -16,9 +16,7 @@ class RouterMetrics:
         self._routed = Counter(
             "headrace_router_queries_total", "Queries by what became of them here", ["what"], registry=self.registry
         )
-        self.in_flight = Gauge(
-            "headrace_router_in_flight", "Queries read, not yet passed on", registry=self.registry
-        )
+        self.in_flight = Gauge("headrace_router_in_flight", "Queries read, not yet passed on", registry=self.registry)
         self.parked = Gauge("headrace_router_parked", "Queries waiting for an executor", registry=self.registry)
         self.executors = Gauge("headrace_router_executors", "Executors that can be routed to", registry=self.registry)
         self.progress_age = Gauge(

@@ -114,6 +114,10 @@ class Router:
     def parked(self) -> int:
         return len(self._parking)
 
+    def forget(self, partition: int) -> None:
+        """The partition was revoked; from any thread."""
+        self._defer(self._window.forget, partition)
+
     def _route(self, taken: Taken) -> None:
         message = taken.message
         partition, now_us = taken.prefix.partition, wall_us()
@@ -125,6 +129,10 @@ class Router:
             timestamp_ms=timestamp_ms,
             has_value=message.value() is not None,
         )
+        if taken.history:
+            if isinstance(read, Query) and read.id_given:
+                self._window.seen(partition, read.query_id, now_us=now_us)
+            return
         if isinstance(read, Query):
             query = read
             if taken.marked:

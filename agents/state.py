@@ -149,10 +149,18 @@ class RouterState:
             batch_max=self.settings.batch_max,
             session_s=self._kafka.session_ms / 1_000,
             grace_s=self.settings.grace_ms / 1_000,
+            history=self.settings.history,
+            on_revoked=self._forget,
             name="intake",
         )
         self.reader.start()
         log.info("router ready", extra={"variants": len(self.catalog.variants)})
+
+    def _forget(self, partitions: list[int]) -> None:
+        """The ids of a partition that goes belong to its next owner (called in the reader's thread)."""
+        if self.router is not None:
+            for partition in partitions:
+                self.router.forget(partition)
 
     def _beat(self, state: str) -> None:
         assert self._outbox is not None

@@ -50,7 +50,7 @@ def _measure(kafka: KafkaSettings, batch: int, queries: int) -> float:
     with System(own, stub_task("noop", batch_max=batch)) as system:
         system.start("executor-0")
         system.wait_fleet(1, time.monotonic() + WAIT_S)
-        answers = Answers(own, 0)
+        answers = Answers(own)
         try:
             _dispatch(own, int(queries * WARM), answers)
             before = system.cpu_s("executor-0")

@@ -83,7 +83,7 @@ def query(n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
         case 75:
             headers.append(("accuracy-min", b"\xff\xfe"))
         case 95:
-            headers.append(("reply-topic", "headrace.replies.nowhere"))
+            headers.append(("reply-topic", "nowhere"))
         case _:
             pass
     return value, headers
@@ -170,7 +170,7 @@ def run_scenario(
     name: str, system: System, broker: LocalBroker, *, rate_qps: float = RATE_QPS, seed: int = 1
 ) -> Result:
     """Load, harm, load, and wait for the answers. The system must be ready; it is left running."""
-    answers = Answers(system.kafka, 0)
+    answers = Answers(system.kafka)
     load = Load(system.kafka, query, reply_partition=0, seed=seed)
     sent: list[Sent] = []
     sender = threading.Thread(target=lambda: sent.append(load.send(rate_qps=rate_qps, seconds=BEFORE_S + AFTER_S)))

@@ -60,7 +60,7 @@ def _query(_n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
 
 
 def _measure(kafka: KafkaSettings, rate: float, seconds: float) -> list[float]:
-    answers = Answers(kafka, 0)
+    answers = Answers(kafka)
     try:
         sent = Load(kafka, _query, reply_partition=0).send(rate_qps=rate, seconds=seconds)
         missing = answers.wait_for(list(sent.at_us), 10.0)

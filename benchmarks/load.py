@@ -31,11 +31,13 @@ class Got(NamedTuple):
 
 
 class Answers(threading.Thread):
-    """Reads one partition of `results` from its end on, and keeps every answer by query id."""
+    """Reads `results` from its end on, and keeps every answer by query id.
 
-    def __init__(self, kafka: KafkaSettings, partition: int = 0) -> None:
+    All partitions, since an answer whose own address is refused goes to any.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
         super().__init__(name="answers", daemon=True)
-        self.partition = partition
         self.by_id: dict[str, list[Got]] = {}
         self.count = 0
         self._topic = kafka.topic("results")
@@ -43,8 +45,10 @@ class Answers(threading.Thread):
             kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 1})
         )
         self._stop_requested = threading.Event()
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=10)
-        self._consumer.assign([TopicPartition(self._topic, partition, end)])
+        parts = [TopicPartition(self._topic, p) for p in range(kafka.result_partitions)]
+        for part in parts:
+            part.offset = self._consumer.get_watermark_offsets(part, timeout=10)[1]
+        self._consumer.assign(parts)
         self.start()
 
     def run(self) -> None:
@@ -113,7 +117,7 @@ class Load:
         """Send an id again, with the value and headers of its number."""
         value, headers = self._make(int(query_id.rpartition("-")[2]))
         own: list[tuple[str, str | bytes]] = [("query-id", query_id), ("reply-partition", self._partition)]
-        self._producer.produce(self._topic, value, headers=[*own, *headers])
+        self._producer.produce(self._topic, value, key=query_id, headers=[*own, *headers])
 
     def flush(self) -> None:
         self._producer.flush(10)
@@ -124,7 +128,7 @@ class Load:
         self._sent += 1
         at_us[name] = wall_us()
         self._producer.produce(
-            self._topic, value, headers=[("query-id", name), ("reply-partition", self._partition), *headers]
+            self._topic, value, key=name, headers=[("query-id", name), ("reply-partition", self._partition), *headers]
         )
         return name
 

@@ -50,7 +50,7 @@ def run(
 
 
 def _single_ms(kafka: KafkaSettings, query: QueryMaker) -> float:
-    answers = Answers(kafka, 0)
+    answers = Answers(kafka)
     load = Load(kafka, query, reply_partition=0)
     took: list[float] = []
     try:
@@ -68,7 +68,7 @@ def _single_ms(kafka: KafkaSettings, query: QueryMaker) -> float:
 
 def _capacity_qps(kafka: KafkaSettings, query: QueryMaker) -> float:
     """Closed loop with IN_FLIGHT queries: answers a second after a quarter of the time."""
-    answers = Answers(kafka, 0)
+    answers = Answers(kafka)
     load = Load(kafka, query, reply_partition=0)
     at_us: dict[str, int] = {}
     start, counted, from_s = time.monotonic(), 0, 0.0
@@ -94,7 +94,7 @@ def _share(
         value, headers = query(n)
         return value, [*headers, ("slo-ms", f"{slo_ms:.3f}")]
 
-    answers = Answers(kafka, 0)
+    answers = Answers(kafka)
     try:
         sent: Sent = Load(kafka, with_slo, reply_partition=0).send(rate_qps=rate_qps, seconds=seconds)
         answers.wait_for(list(sent.at_us), 10.0)

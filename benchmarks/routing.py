@@ -64,7 +64,7 @@ def goodput(kafka: KafkaSettings, trial_s: float, steps: int) -> float:
 
 
 def in_time_share(kafka: KafkaSettings, rate_qps: float, seconds: float, *, seed: int) -> float:
-    answers = Answers(kafka, 0)
+    answers = Answers(kafka)
     try:
         sent = Load(kafka, _query, reply_partition=0, seed=seed).send(rate_qps=rate_qps, seconds=seconds)
         answers.wait_for(list(sent.at_us), 5.0)

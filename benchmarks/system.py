@@ -80,7 +80,7 @@ class System:
         """Until that many executors own slots and one probing query is answered `ok`."""
         end = time.monotonic() + timeout_s
         self.wait_fleet(executors, end)
-        answers = Answers(self.kafka, 0)
+        answers = Answers(self.kafka)
         try:
             load = Load(self.kafka, probe, reply_partition=0)
             while time.monotonic() < end:

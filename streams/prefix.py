@@ -8,10 +8,11 @@ from collections import deque
 class Prefix:
     """Offsets in flight of one assignment of one partition; survives offset gaps (compaction, transactions)."""
 
-    __slots__ = ("_done", "_open", "active", "fence", "last", "partition")
+    __slots__ = ("_done", "_open", "active", "begin", "fence", "last", "partition")
 
-    def __init__(self, partition: int, *, fence: int) -> None:
+    def __init__(self, partition: int, *, fence: int, begin: int = 0) -> None:
         self.partition = partition
+        self.begin = begin  # the committed offset: records before it are history, read again only to be remembered
         self.fence = fence  # end offset at assignment: whatever lies before may have been handled by someone else
         self.active = True
         self.last = -1

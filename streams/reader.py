@@ -26,18 +26,23 @@ WATERMARK_S = 2.0
 
 
 class Taken(NamedTuple):
-    """One record in flight; give `prefix` and `offset` back to `Reader.finish`."""
+    """One record in flight; give `prefix` and `offset` back to `Reader.finish`. Not so for one of the history."""
 
     message: Message
     prefix: Prefix
     offset: int
     marked: bool
 
+    @property
+    def history(self) -> bool:
+        return self.offset < self.prefix.begin
+
 
 class Reader(threading.Thread):
     """Reads one topic as a member of a group and hands lists of `Taken` to `sink` (called in this thread).
 
     in_flight_max: records taken and not finished; at the bound the partitions are paused.
+    history:       how many records before the committed offset to read again, per partition.
     on_owned:      told the sorted partitions after every change.
     on_revoked:    told which partitions go, before the grace in which their work may still finish.
     """
@@ -52,6 +57,7 @@ class Reader(threading.Thread):
         batch_max: int = 500,
         session_s: float = 3.0,
         grace_s: float = 1.0,
+        history: int = 0,
         on_owned: Callable[[list[int]], None] | None = None,
         on_revoked: Callable[[list[int]], None] | None = None,
         name: str = "reader",
@@ -61,11 +67,15 @@ class Reader(threading.Thread):
         self.progress_at = time.monotonic()
         self.failed: str | None = None
         self._consumer = Consumer(config, logger=log)
+        self._incremental = config.get("group.protocol") == "consumer" or "sticky" in str(
+            config.get("partition.assignment.strategy", "")
+        )
         self._sink = sink
         self._in_flight_max = in_flight_max
         self._batch_max = batch_max
         self._session_s = session_s
         self._grace_s = grace_s
+        self._history = history
         self._on_owned = on_owned
         self._on_revoked = on_revoked
         self._prefixes: dict[int, Prefix] = {}
@@ -143,12 +153,15 @@ class Reader(threading.Thread):
                 continue
             offset = message.offset()
             assert offset is not None
+            if offset < prefix.begin:
+                taken.append(Taken(message, prefix, offset, True))
+                continue
             if offset <= prefix.last:
                 prefix = self._restarted(prefix)
             prefix.start(offset)
+            self._in_flight += 1
             taken.append(Taken(message, prefix, offset, suspect or offset < prefix.fence))
         if taken:
-            self._in_flight += len(taken)
             self._sink(taken)
 
     def _restarted(self, old: Prefix) -> Prefix:
@@ -190,6 +203,7 @@ class Reader(threading.Thread):
     # librdkafka calls these inside poll(); what they raised would appear as a SystemError of that call.
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        begins = self._rewind(consumer, partitions) if self._history else {}
         for part in partitions:
             try:
                 _, end = consumer.get_watermark_offsets(
@@ -198,9 +212,30 @@ class Reader(threading.Thread):
             except KafkaException as silent:
                 log.warning("end offset unknown, all marked", extra={"partition": part.partition, "error": str(silent)})
                 end = ALL_MARKED
-            self._prefixes[part.partition] = Prefix(part.partition, fence=end)
+            self._prefixes[part.partition] = Prefix(part.partition, fence=end, begin=begins.get(part.partition, 0))
         self._paused = None  # new partitions start unpaused, the others stay as they are
         self._tell()
+
+    def _rewind(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[int, int]:
+        """Assign from a little before the committed offsets, which are returned; on any doubt, from them."""
+        begins: dict[int, int] = {}
+        try:
+            for part in consumer.committed(partitions, timeout=WATERMARK_S):
+                if part.offset > 0:
+                    begins[part.partition] = part.offset
+        except KafkaException as silent:
+            log.warning("no history", extra={"error": str(silent)})
+        starts = [
+            TopicPartition(self.topic, p.partition, max(0, begins[p.partition] - self._history))
+            if p.partition in begins
+            else p
+            for p in partitions
+        ]
+        if self._incremental:
+            consumer.incremental_assign(starts)
+        else:
+            consumer.assign(starts)
+        return begins
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         going = [self._prefixes[p.partition] for p in partitions if p.partition in self._prefixes]

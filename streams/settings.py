@@ -54,6 +54,8 @@ class KafkaSettings(BaseModel):
         return {
             "bootstrap.servers": self.bootstrap,
             "allow.auto.create.topics": False,
+            "reconnect.backoff.ms": 100,
+            "reconnect.backoff.max.ms": 1_000,  # a broker that restarts must not wait 10 s for us
             "log_level": 4,  # warnings; librdkafka's notices are about itself
             "topic.metadata.propagation.max.ms": 5_000,
             **overrides,
