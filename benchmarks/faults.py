@@ -9,18 +9,22 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from benchmarks.load import Answers, Load, Sent, tally
+from benchmarks.report import report
 from benchmarks.stubs import stub_task
 from benchmarks.system import System
-from registry.records import Model, Record, Step
+from registry.latency import Point
+from registry.records import Model, Profile, Record, Step
 from streams.broker import LocalBroker
 from streams.payloads import encode_npy
+from streams.settings import KafkaSettings
 
 RATE_QPS = 300.0
 BEFORE_S, AFTER_S = 3.0, 6.0  # of load on both sides of the harm
@@ -38,7 +42,10 @@ class Harm(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one scenario did to its queries."""
+    """What one scenario did to its queries.
+
+    Units: `expired_late_ms_max` from the deadline to the moment that the answer was written, both on the executor.
+    """
 
     scenario: str
     sent: int
@@ -51,15 +58,21 @@ class Result(NamedTuple):
 
 
 def records() -> list[Record]:
-    """An ordinary task, and one whose result is larger than VALUE_MAX."""
+    """An ordinary task, one whose result is larger than VALUE_MAX, and one that takes far longer than its profile."""
     wide = stub_task("wide", fixed_ms=1.0, batch_max=4)
     wide = [_widened(r) if isinstance(r, Model) else r for r in wide]
-    return [*stub_task("echo", fixed_ms=4.0, per_item_ms=0.5, batch_max=32), *wide]
+    liar = [_optimistic(r) if isinstance(r, Profile) else r for r in stub_task("liar", fixed_ms=1_500.0, batch_max=1)]
+    return [*stub_task("echo", fixed_ms=4.0, per_item_ms=0.5, batch_max=32), *wide, *liar]
 
 
 def _widened(model: Model) -> Model:
     labels = tuple(f"label-{i:06}" for i in range(WIDE))
     return msgspec.structs.replace(model, labels=labels, postprocess=Step(name="top-k", params={"k": WIDE}))
+
+
+def _optimistic(profile: Profile) -> Profile:
+    """A profile that promises 5 ms, so that deadlines pass while the device is busy."""
+    return msgspec.structs.replace(profile, points=(Point(batch=1, p50_us=5_000, p99_us=5_000),))
 
 
 def query(n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
@@ -84,6 +97,8 @@ def query(n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
             headers.append(("accuracy-min", b"\xff\xfe"))
         case 95:
             headers.append(("reply-topic", "nowhere"))
+        case 45 if n % 1_000 == 45:
+            headers[0] = ("task", "liar")
         case _:
             pass
     return value, headers
@@ -198,14 +213,44 @@ def _judge(name: str, sent: Sent, answers: Answers, harm: Harm) -> Result:
         got = answers.by_id.get(query_id)
         if not got:
             continue
-        took_s = (got[0].at_us - at_us) / 1e6
         if harm.kills and start_us - 500_000 <= at_us <= start_us:
             takeover = max(takeover, (got[0].at_us - start_us) / 1e6)
         undisturbed = at_us < start_us - 2_000_000 or at_us > end_us + 4_000_000
         slo_s = {1: 0.25, 2: 0.25, 3: 0.25, 0: None}.get(int(query_id.rpartition("-")[2]) % 10, 1.0)
         if undisturbed and slo_s is not None and got[0].answer.outcome == "expired":
-            late = max(late, (took_s - slo_s) * 1_000)
+            late = max(late, got[0].answer.latency_us / 1_000 - slo_s * 1_000)
     return Result(
         name, counted.sent, counted.answered, counted.lost, counted.unmarked_duplicates, counted.outcomes,
         round(late, 1), round(takeover, 2),
     )  # fmt: skip
+
+
+def run(kafka: KafkaSettings, broker: LocalBroker, names: Iterable[str] = tuple(SCENARIOS)) -> dict[str, Any]:
+    """All scenarios one after the other on one system."""
+    with faulty_system(kafka) as system:
+        results = [run_scenario(name, system, broker, seed=seed) for seed, name in enumerate(names)]
+    return {
+        "sent": sum(r.sent for r in results),
+        "answered": sum(r.answered for r in results),
+        "lost": sum(r.lost for r in results),
+        "unmarked_duplicates": sum(r.unmarked_duplicates for r in results),
+        "expired_late_ms_max": max(r.expired_late_ms_max for r in results),
+        "takeover_s_max": max(r.takeover_s for r in results),
+        "scenarios": [{**r._asdict(), "outcomes": {str(k): v for k, v in r.outcomes.items()}} for r in results],
+    }
+
+
+@contextmanager
+def faulty_system(kafka: KafkaSettings) -> Iterator[System]:
+    """One router and two executors of one core, ready."""
+    own = kafka.model_copy(update={"prefix": f"bench-faults-{time.time_ns():x}.", "value_max_bytes": VALUE_MAX})
+    with System(own, records()) as system:
+        system.start("router-0")
+        system.start("executor-0", cores=1)
+        system.start("executor-1", cores=1)
+        system.wait_ready(2, query)
+        yield system
+
+
+def main(*, as_json: bool) -> None:
+    report("faults", run, as_json=as_json)

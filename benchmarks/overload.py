@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 
 from benchmarks.load import Answers, Load, QueryMaker, Sent, tally
+from benchmarks.report import report
 from benchmarks.system import System
-from registry.records import Record
+from registry.records import Pool, Record, Task, Variant
 from streams.clock import wall_us
+from streams.payloads import encode_npy
 from streams.settings import KafkaSettings
 
 SINGLES = 40
 CAPACITY_S, TRIAL_S, SETTLE_S = 8.0, 15.0, 3.0
 IN_FLIGHT = 128
 SLO_FACTOR = 5.0
+MODEL = "digits-committee"
 
 
 def run(
@@ -103,3 +106,30 @@ def _share(
         return round(counted.in_time / counted.sent, 3), counted.outcomes
     finally:
         answers.stop()
+
+
+def main(*, as_json: bool) -> None:
+    report("overload", lambda kafka, _broker: run(kafka, *digits()), as_json=as_json)
+
+
+def digits() -> tuple[list[Record], QueryMaker]:
+    """The dearest digit classifier on onnxruntime, and queries of held-out digits; builds the models if need be."""
+    from examples.digits.build import build
+    from examples.digits.data import held_out
+    from examples.store import default_out
+
+    built = [a for a in build(default_out()) if a.model.name == MODEL]
+    model = built[0].model
+    images, _labels = held_out()
+    payloads = [encode_npy(image) for image in images[:200]]
+    records: list[Record] = [
+        Task(name=model.task),
+        Pool(name="cpu", cores=1, price_usd_hour=0.1),
+        model,
+        Variant(name=f"{MODEL}/onnxruntime", model=MODEL, framework="onnxruntime", batch_max=32),
+    ]
+
+    def query(n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
+        return payloads[n % len(payloads)], [("task", model.task), ("content-type", "application/x-npy")]
+
+    return records, query

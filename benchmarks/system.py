@@ -112,7 +112,7 @@ class System:
                     message is not None
                     and message.error() is None
                     and not (message.key() or b"").startswith(b"router:")
-                ):  # type: ignore[arg-type]
+                ):
                     telemetry = decode_telemetry(message.value() or b"")
                     heard[telemetry.executor] = telemetry
         finally:
