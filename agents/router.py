@@ -194,8 +194,7 @@ class Router:
             missed=chosen.missed,
             keep=query.id_given,
         )
-        headers = cast("Headers", message.headers() or [])
-        headers.append((INTERNAL, encode(decision)))
+        headers: Headers = [*cast("Headers", message.headers() or []), (INTERNAL, encode(decision))]
         prefix, offset, finish = waiting.prefix, waiting.offset, self._finish
 
         def done(error: KafkaError | None, _message: Message) -> None:

@@ -18,6 +18,7 @@ from agents.selection import Selector
 from agents.settings import RouterSettings
 from registry.catalog import Catalog
 from streams.clock import wall_us
+from streams.collector import calm
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
 from streams.reader import Reader, Taken
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 ROUTER_KEY = b"router:"
+LINGER_MS = 0.1  # without any, librdkafka's thread is woken for every record, which costs 4 us of CPU a query
+STARVED_S, STARVED_SLEEP_S = 0.3, 0.004  # telemetry older than that: the loop must let Faust's consumer thread run
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
@@ -54,12 +57,13 @@ class RouterState:
         self._second = 0
         self._beat_at = 0.0
         self._known_at = 0.0
+        self._heard_at = 0.0
         self._stale = False
         self._observatory = Observatory(observe, self.metrics.registry, healthy=self._healthy, ready=self._ready)
 
     def open(self, *, defer: Callable[..., object], sink: Callable[[list[Taken]], None]) -> None:
         """Connect the hot path; queries are read once the registry has been read through."""
-        self._outbox = Outbox(self._kafka.producer(), name="dispatch", threaded=False)
+        self._outbox = Outbox(self._kafka.producer(**{"linger.ms": LINGER_MS}), name="dispatch", threaded=False)
         self._sink = sink
         self.router = Router(
             self.settings,
@@ -79,6 +83,19 @@ class RouterState:
         self.router.route(batch)
         self._outbox.poll()
 
+    def routed(self) -> None:
+        """A whole list of the reader is routed."""
+        if self.reader is not None:
+            self.reader.dealt()
+
+    def pause_s(self) -> float:
+        """How long the agent should rest after a chunk: Faust's consumer is a thread, and starves beside a busy loop.
+
+        Without this a router at its limit stops hearing the fleet, and takes every executor for dead.
+        """
+        starved = time.monotonic() - self._heard_at > STARVED_S
+        return STARVED_SLEEP_S if starved and self.fleet.routable(now_us=wall_us()) else 0.0
+
     def learn(self, key: bytes | None, value: bytes | None, *, offset: int) -> None:
         """One record of the registry topic."""
         name = (key or b"").decode("utf-8", "replace")
@@ -92,6 +109,7 @@ class RouterState:
     def hear(self, key: bytes | None, value: bytes | None) -> None:
         """One record of the fleet topic: an executor's telemetry or a router's sign of life."""
         now_us = wall_us()
+        self._heard_at = time.monotonic()
         try:
             if (key or b"").startswith(ROUTER_KEY):
                 self.ownership.heard(decode_router(value or b""), now_us=now_us)
@@ -153,6 +171,7 @@ class RouterState:
             on_revoked=self._forget,
             name="intake",
         )
+        calm()
         self.reader.start()
         log.info("router ready", extra={"variants": len(self.catalog.variants)})
 

@@ -56,7 +56,8 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
         async for batch in batches:
             for at in range(0, len(batch), TURN_QUERIES):
                 state.route(batch[at : at + TURN_QUERIES])
-                await asyncio.sleep(0)
+                await asyncio.sleep(state.pause_s())
+            state.routed()
 
     @app.agent(registry)
     async def learn(records: Any) -> None:

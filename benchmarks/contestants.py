@@ -66,6 +66,7 @@ def router(kafka: KafkaSettings, total: int) -> dict[str, float]:
     from agents import state as state_module
     from agents.settings import RouterSettings
     from agents.worker import run
+    from benchmarks.router import ROUTER
     from streams.observe import ObserveSettings
     from streams.prefix import Prefix
     from streams.reader import Reader
@@ -78,7 +79,7 @@ def router(kafka: KafkaSettings, total: int) -> dict[str, float]:
             meter.add()
 
     setattr(state_module, "Reader", CountingReader)  # noqa: B010 (the shell names its reader once)
-    state = state_module.RouterState(RouterSettings(), kafka, ObserveSettings())
+    state = state_module.RouterState(RouterSettings(instance=ROUTER), kafka, ObserveSettings())
 
     def watch() -> None:
         meter.done.wait()

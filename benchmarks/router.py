@@ -31,6 +31,8 @@ TASKS, VARIANTS_A_TASK, EXECUTORS = 5, 10, 20
 QUERIES = 60_000
 QUERIES_STOCK = 4_000  # stock Faust is two orders slower
 VALUE = b"x" * 1_000
+ROUTER = "router-bench"
+ALL_READ_US = 10**12  # sequence numbers start at the clock; so far beyond it, everything sent counts as read
 CHILD_S = 120.0
 
 
@@ -107,7 +109,11 @@ class FakeFleet(threading.Thread):
         lanes = tuple(LaneReport(variant=f"model-{t}-{v}/stub") for t in range(TASKS) for v in range(VARIANTS_A_TASK))
         while not self._stop_requested.wait(0.1):
             for e in range(EXECUTORS):
-                telemetry = Telemetry(executor=f"executor-{e}", pool="cpu", slots=(e,), lanes=lanes, sent_us=wall_us())
+                now_us = wall_us()
+                telemetry = Telemetry(
+                    executor=f"executor-{e}", pool="cpu", slots=(e,), lanes=lanes, sent_us=now_us,
+                    received={ROUTER: now_us + ALL_READ_US},
+                )  # fmt: skip
                 self._producer.produce(self._kafka.topic("fleet"), encode(telemetry), key=f"executor-{e}")
             self._producer.poll(0)
 

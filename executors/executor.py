@@ -55,6 +55,7 @@ DRAIN_INBOX = 64  # items handled before deadlines are looked at again
 
 class Records(NamedTuple):
     taken: list[Taken]
+    dealt: Callable[[], None]
 
 
 class Revoked(NamedTuple):
@@ -165,8 +166,9 @@ class Executor:
     def _take(self, item: Item) -> None:
         now_us = wall_us()
         match item:
-            case Records(taken):
+            case Records(taken, dealt):
                 self._arrived(taken, now_us)
+                dealt()
             case Ran():
                 self._finished(item, now_us)
             case Decoded(job, decoded, error):

@@ -15,6 +15,7 @@ from executors.metrics import ExecutorMetrics
 from executors.residency import Residency
 from executors.settings import ExecutorSettings
 from executors.telemetry import Reporter
+from streams.collector import calm
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
 from streams.reader import Reader
@@ -37,7 +38,7 @@ class Process:
         self._reader = Reader(
             kafka.consumer(f"executor.{settings.pool}", **{"queued.min.messages": 64}),
             kafka.topic(f"work.{settings.pool}"),
-            lambda taken: self._executor.inbox.put(Records(taken)),
+            lambda taken: self._executor.inbox.put(Records(taken, self._reader.dealt)),
             in_flight_max=settings.in_flight_max,
             batch_max=256,
             session_s=kafka.session_ms / 1_000,
@@ -77,6 +78,7 @@ class Process:
         if not self._stopping.is_set():
             log.info("executor ready", extra={"variants": len(self._executor.residents)})
             self._reporter.state = "ready"
+            calm()
             self._reader.start()
         status = self._watch(loop)
         self._leave(loop)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 ALL_MARKED = 2**62  # the fence of a partition whose end offset could not be read
 WATERMARK_S = 2.0
+AHEAD_MAX = 2  # lists handed over and not yet dealt with: one being worked on, one waiting
 
 
 class Taken(NamedTuple):
@@ -41,6 +42,8 @@ class Taken(NamedTuple):
 class Reader(threading.Thread):
     """Reads one topic as a member of a group and hands lists of `Taken` to `sink` (called in this thread).
 
+    sink:          gets each list; its owner calls `dealt` when the list has been dealt with. At most AHEAD_MAX lists
+                   are out: a reader that runs ahead takes the interpreter's lock from the loop at every produce.
     in_flight_max: records taken and not finished; at the bound the partitions are paused.
     history:       how many records before the committed offset to read again, per partition.
     on_owned:      told the sorted partitions after every change.
@@ -81,6 +84,7 @@ class Reader(threading.Thread):
         self._prefixes: dict[int, Prefix] = {}
         self._finished: deque[tuple[Prefix, int]] = deque()
         self._in_flight = 0
+        self._room = threading.Semaphore(AHEAD_MAX)
         self._held = False
         self._paused: bool | None = False  # None: partly, after an assignment
         self._stop_requested = threading.Event()
@@ -98,6 +102,10 @@ class Reader(threading.Thread):
     def finish(self, prefix: Prefix, offset: int) -> None:
         """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
         self._finished.append((prefix, offset))
+
+    def dealt(self) -> None:
+        """Say from any thread that one list given to `sink` has been dealt with."""
+        self._room.release()
 
     def hold(self) -> None:
         """Take no further records (drain); what is in flight may finish."""
@@ -124,6 +132,23 @@ class Reader(threading.Thread):
 
     def _step(self) -> None:
         self._settle()
+        self._seen()
+        if not self._room.acquire(timeout=0.05):
+            return
+        if not self._take():
+            self._room.release()
+
+    def _seen(self) -> float:
+        """Note that this thread runs, and whether it was stopped; returns the monotonic time."""
+        now = time.monotonic()
+        if now - self._seen_at > self._session_s / 2:
+            self._suspect_until = now + self._session_s
+            log.warning("reader was stopped for a while", extra={"seconds": round(now - self._seen_at, 2)})
+        self._seen_at = now
+        return now
+
+    def _take(self) -> bool:
+        """Read what is there and hand it over; False if there was nothing."""
         full = self._held or self._in_flight >= self._in_flight_max
         if full != self._paused:
             parts = self._consumer.assignment()
@@ -131,13 +156,10 @@ class Reader(threading.Thread):
             self._paused = full
         # consume(n, t) would wait all of t for n records; poll returns with the first, consume(n, 0) takes the rest.
         first = self._consumer.poll(0.002 if full else 0.1)
-        now = time.monotonic()
-        if now - self._seen_at > self._session_s / 2:
-            self._suspect_until = now + self._session_s
-            log.warning("reader was stopped for a while", extra={"seconds": round(now - self._seen_at, 2)})
-        self._seen_at = self.progress_at = now
+        now = self._seen()
+        self.progress_at = now
         if first is None:
-            return
+            return False
         messages = [first]
         if not full:
             messages += self._consumer.consume(self._batch_max - 1, 0)
@@ -163,6 +185,7 @@ class Reader(threading.Thread):
             taken.append(Taken(message, prefix, offset, suspect or offset < prefix.fence))
         if taken:
             self._sink(taken)
+        return bool(taken)
 
     def _restarted(self, old: Prefix) -> Prefix:
         """Offsets went back (a truncated log, or a seek by librdkafka): start over, with everything marked."""
