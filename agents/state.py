@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 ROUTER_KEY = b"router:"
-LINGER_MS = 0.1  # without any, librdkafka's thread is woken for every record, which costs 4 us of CPU a query
 STARVED_S, STARVED_SLEEP_S = 0.3, 0.004  # telemetry older than that: the loop must let Faust's consumer thread run
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
@@ -63,7 +62,7 @@ class RouterState:
 
     def open(self, *, defer: Callable[..., object], sink: Callable[[list[Taken]], None]) -> None:
         """Connect the hot path; queries are read once the registry has been read through."""
-        self._outbox = Outbox(self._kafka.producer(**{"linger.ms": LINGER_MS}), name="dispatch", threaded=False)
+        self._outbox = Outbox(self._kafka.producer(), name="dispatch", threaded=False)
         self._sink = sink
         self.router = Router(
             self.settings,

@@ -1,7 +1,8 @@
 """CPU per query of an executor beyond its backend's own, Kafka in and out included, beside a bare loop.
 
-A no-op stub; dispatches are written straight to the executor's slot, so that no router takes part. The batch cap
-sets how many run together. CPU is the executor process's whole, from its first answer to its last.
+Dispatches are written straight to the executor's slot, so that no router takes part. The stub sleeps 0.1 ms a query,
+which costs no CPU but lets the queue fill batches to their cap. CPU is the executor process's whole, divided by the
+queries; `mean_batch_*` is what they ran in.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from streams.settings import KafkaSettings
 from streams.topics import create
 
 QUERIES = 20_000
+SLEEP_MS = 0.1  # a query
 BATCHES = (1, 8, 32)
 VALUE = encode_npy(np.zeros(4, dtype=np.float32))
 WAIT_S = 60.0
@@ -34,7 +36,8 @@ WAIT_S = 60.0
 def run(kafka: KafkaSettings, *, queries: int = QUERIES) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for batch in BATCHES:
-        figures[f"cpu_us_b{batch}"] = round(_measure(kafka, batch, queries), 1)
+        cpu_us, mean_batch = _measure(kafka, batch, queries)
+        figures[f"cpu_us_b{batch}"], figures[f"mean_batch_b{batch}"] = round(cpu_us, 1), round(mean_batch, 1)
     bare = kafka.model_copy(update={"prefix": f"bench-bare-{wall_us():x}."})
     create(bare)
     _fill_queries(bare, 3 * queries)
@@ -45,17 +48,20 @@ def run(kafka: KafkaSettings, *, queries: int = QUERIES) -> dict[str, Any]:
     return figures
 
 
-def _measure(kafka: KafkaSettings, batch: int, queries: int) -> float:
+def _measure(kafka: KafkaSettings, batch: int, queries: int) -> tuple[float, float]:
     own = kafka.model_copy(update={"prefix": f"bench-executor-{batch}-{wall_us():x}.", "slots": 1})
-    with System(own, stub_task("noop", batch_max=batch)) as system:
+    with System(own, stub_task("noop", fixed_ms=SLEEP_MS * batch, batch_max=batch)) as system:
         system.start("executor-0")
         system.wait_fleet(1, time.monotonic() + WAIT_S)
         answers = Answers(own)
         try:
             _dispatch(own, int(queries * WARM), answers)
+            answers.by_id.clear()
             before = system.cpu_s("executor-0")
             _dispatch(own, queries, answers)
-            return (system.cpu_s("executor-0") - before) / queries * 1e6
+            used_s = system.cpu_s("executor-0") - before
+            sizes = [got[0].answer.batch for got in answers.by_id.values()]
+            return used_s / queries * 1e6, len(sizes) / sum(1 / size for size in sizes)
         finally:
             answers.stop()
 

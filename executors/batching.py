@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from executors.queue import EdfQueue
 from registry.latency import LatencyProfile
 from registry.targets import batch_need, batch_target
 
@@ -41,15 +42,20 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class WaitUntil(msgspec.Struct, frozen=True, gc=False):
-    """Let `drop` jobs go and look again at `at_us`, or when something happens; NEVER happens on its own is false."""
+    """Let `drop` jobs go, and look again at `at_us` or when something happens."""
 
     drop: int
     at_us: int
 
 
+class Nothing(msgspec.Struct, frozen=True, gc=False):
+    """Let `drop` jobs go, which are all."""
+
+    drop: int
+
+
 def decide(
-    deadlines_us: Sequence[int],
-    queued_us: Sequence[int],
+    queue: EdfQueue,
     *,
     run_us: Sequence[int],
     target: int,
@@ -58,28 +64,28 @@ def decide(
     phi: float,
     reserve_us: int,
     now_us: int,
-) -> Run | WaitUntil | int:
+) -> Run | WaitUntil | Nothing:
     """Run the queue now, or name the instant at which waiting ends; target-or-frontrun with window drop.
 
     The batch fires at its target size, or once `phi` of the time between the head's arrival and its frontrun (the
     last start with room for one more) is gone: phi 0 is eager, phi 1 waits for as long as it is free.
 
-    Shapes:  `deadlines_us` (n,) ascending, n >= 1; `queued_us` (n,) beside it; `run_us` is l(b), index 0 unused.
+    Shapes:  `queue` (n,), n >= 1; `run_us` (size_max + 1,) is l(b), its index 0 unused.
     Units:   every `_us` is integer microseconds; `reserve_us` of each deadline belongs to the way back.
-    Returns: `Run` or `WaitUntil`, with the number of heads to let go first; or only that number if none is left.
+    Returns: how many heads to let go, and then: `Run`, `WaitUntil` (later than now), or `Nothing` is left.
     Raises:  AssertionError on an empty queue, a target outside 1 to `size_max`, or no free lane.
     Source:  Symphony (abcdabcd987/nexuslb) and the project's batching study; see numbers.md section 9.
     """
-    assert deadlines_us
+    assert queue.jobs
     assert 1 <= target <= size_max, (target, size_max)
     assert lanes_free >= 1
-    start_us = now_us + reserve_us
+    deadlines_us, start_us = queue.deadlines_us, now_us + reserve_us
     drop, size = window_drop(
         deadlines_us, run_us=run_us, target=target, size_max=size_max, lanes_free=lanes_free, start_us=start_us
     )
     waiting = len(deadlines_us) - drop
     if not waiting:
-        return drop
+        return Nothing(drop)
     head_us = deadlines_us[drop]
     size_most = min(waiting, size_max, max(size, -(-waiting // lanes_free)))
     while size < size_most and head_us >= start_us + run_us[size + 1]:
@@ -92,7 +98,7 @@ def decide(
         return Run(drop, size, Reason.FRONTRUN)
     if phi == 0:
         return Run(drop, size, Reason.EAGER)
-    arrived_us = min(now_us, queued_us[drop])
+    arrived_us = min(now_us, queue.jobs[drop].queued_us)
     frontrun_us = head_us - reserve_us - run_us[size + 1]
     fire_us = arrived_us + int(phi * (frontrun_us - arrived_us))
     if now_us >= fire_us:

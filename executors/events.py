@@ -1,37 +1,14 @@
-"""What the executor's machine hears and says: jobs, events in the past tense, commands in the imperative."""
+"""What the executor's machine hears and says: events in the past tense, commands in the imperative."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from executors.batching import Reason
+from executors.job import Job
 from registry.latency import LatencyProfile
-from streams.clock import NEVER
-
-
-class Job(msgspec.Struct, kw_only=True, gc=False):
-    """One query inside this executor; `ref` is the shell's own and never looked at.
-
-    Units: `deadline_us` is NEVER for best effort; `queued_us` is when this executor took the query.
-    """
-
-    variant: str
-    deadline_us: int
-    queued_us: int
-    slot: int = 0
-    late_ok: bool = False
-    ready: bool = True  # its input is decoded
-    ref: Any = None
-    done: bool = False  # the machine's: its terminal command was given
-    running: bool = False  # the machine's: it is part of a batch that runs, or waits to run again
-
-    @property
-    def patient(self) -> bool:
-        """Without a deadline there is no reason to wait, and none to go first."""
-        return self.deadline_us >= NEVER
-
 
 # Events.
 

@@ -24,7 +24,6 @@ from executors.events import (
     Expire,
     Fail,
     HandBack,
-    Job,
     Prepared,
     RunBatch,
     SlotsRevoked,
@@ -33,6 +32,7 @@ from executors.events import (
     VariantLoaded,
     VariantUnloaded,
 )
+from executors.job import Job
 from executors.lanes import Lanes, Ran
 from executors.machine import Machine
 from executors.metrics import BatchRecord, ExecutorMetrics

@@ -26,7 +26,6 @@ from executors.events import (
     Expire,
     Fail,
     HandBack,
-    Job,
     Prepared,
     RunBatch,
     SlotsRevoked,
@@ -35,6 +34,7 @@ from executors.events import (
     VariantLoaded,
     VariantUnloaded,
 )
+from executors.job import Job
 from executors.stock import Stock
 from streams.clock import NEVER
 from streams.records import LaneReport
@@ -138,12 +138,13 @@ class Machine:
         )
 
     def _arrived(self, jobs: list[Job], now_us: int, out: list[Command]) -> None:
+        counts: dict[Stock, int] = {}
         for job in jobs:
             stock = self._stocks.get(job.variant)
             if stock is None or self._draining:
                 self._back(job, out)
                 continue
-            stock.rate.add(1, now_us=now_us)
+            counts[stock] = counts.get(stock, 0) + 1
             if job.deadline_us < NEVER:
                 self._count += 1
                 heapq.heappush(self._deadlines, (job.deadline_us, self._count, job))
@@ -152,6 +153,8 @@ class Machine:
             else:
                 stock.preparing += 1
                 self._preparing[id(job)] = job
+        for stock, count in counts.items():
+            stock.rate.add(count, now_us=now_us)
 
     def _prepared(self, job: Job, out: list[Command]) -> None:
         stock = self._forget_preparing(job)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
-from executors.events import Job
+from executors.job import Job
 
 
 class EdfQueue:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import deque
 
 from executors.batching import size_efficient, size_target
-from executors.events import Job
+from executors.job import Job
 from executors.queue import EdfQueue
-from executors.rate import Rate
+from executors.rate import Drift, Rate
 from registry.latency import LatencyProfile
 
 UTILISATION = 0.8  # of the lanes, at which a batch is large enough
 TARGET_US = 50_000  # a target is believed for this long
 TARGETS_MAX = 64  # distinct SLOs with a target of their own; more are recomputed
-DRIFT_WEIGHT = 0.1  # of the newest batch
-DRIFT_MIN, DRIFT_MAX = 0.5, 20.0
 DRIFT_STEP = 0.03  # smaller changes are not worth a new table
 
 
@@ -37,7 +35,7 @@ class Stock:
         self.running = 0
         self.rate = Rate()
         self.drift = 1.0
-        self._raw_drift = 1.0
+        self._measured = Drift()
         self.learn(latency)
 
     def learn(self, latency: LatencyProfile) -> None:
@@ -57,11 +55,11 @@ class Stock:
 
     def ran(self, size: int, took_us: int) -> None:
         """Note how long a batch took beside its profile."""
-        ratio = took_us / max(1, self.latency.p50_us[size])
-        self._raw_drift += DRIFT_WEIGHT * (min(max(ratio, DRIFT_MIN), DRIFT_MAX) - self._raw_drift)
-        if abs(self._raw_drift - self.drift) > DRIFT_STEP * self.drift:
-            self.drift = self._raw_drift
-            self.run_us = [round(us * self.drift) for us in self.latency.p99_us]
+        self._measured.measured(took_us, profiled_us=max(1, self.latency.p50_us[size]))
+        drift = self._measured.ratio
+        if abs(drift - self.drift) > DRIFT_STEP * self.drift:
+            self.drift = drift
+            self.run_us = [round(us * drift) for us in self.latency.p99_us]
 
     def target(self, slo_us: int, *, reserve_us: int, now_us: int) -> int:
         """The batch size worth waiting for at the head's SLO and the present rate."""
@@ -71,7 +69,7 @@ class Stock:
         if len(self._targets) >= TARGETS_MAX:
             self._targets.clear()
         size = size_target(
-            self.latency, slo_us=slo_us, rate_qps=self.rate.at(now_us), lanes=self.lanes,
+            self.latency, slo_us=slo_us, rate_qps=self.rate.per_s(now_us=now_us), lanes=self.lanes,
             reserve_us=reserve_us, utilisation=UTILISATION,
         )  # fmt: skip
         self._targets[slo_us] = (size, now_us + TARGET_US)

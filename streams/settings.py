@@ -68,7 +68,7 @@ class KafkaSettings(BaseModel):
             **{
                 "enable.idempotence": True,
                 "acks": "all",
-                "linger.ms": 0,
+                "linger.ms": 0,  # whole milliseconds or none: for a fraction of one librdkafka's thread spins
                 "partitioner": "murmur2_random",
                 "sticky.partitioning.linger.ms": 0,
                 "delivery.timeout.ms": 10_000,
