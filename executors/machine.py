@@ -14,7 +14,7 @@ from typing import assert_never
 
 import msgspec
 
-from executors.batching import Reason, Run, WaitUntil, decide
+from executors.batching import Nothing, Reason, Run, WaitUntil, decide
 from executors.events import (
     Arrived,
     BatchFailed,
@@ -287,23 +287,23 @@ class Machine:
         starving = bool(stock.patient) and now_us - stock.patient[0].queued_us > PATIENCE_US
         if starving or not timed.jobs:
             return self._choose_patient(stock, starving=starving, now_us=now_us)
-        slo_us = timed.deadlines_us[0] - timed.queued_us[0]
+        slo_us = timed.deadlines_us[0] - timed.jobs[0].queued_us
         target = stock.target(slo_us, reserve_us=self._reserve_us, now_us=now_us)
         if not self._window_drop:
             size = min(len(timed), stock.size_max, target)
             return Choice(timed.deadlines_us[0], stock, size, Reason.EAGER, target)
         decided = decide(
-            timed.deadlines_us, timed.queued_us, run_us=stock.run_us, target=target, size_max=stock.size_max,
+            timed, run_us=stock.run_us, target=target, size_max=stock.size_max,
             lanes_free=self.free // stock.width, phi=self._phi, reserve_us=self._reserve_us, now_us=now_us,
         )  # fmt: skip
-        self._let_go(stock, decided if isinstance(decided, int) else decided.drop, out)
+        self._let_go(stock, decided.drop, out)
         match decided:
             case Run(_, size, reason):
                 return Choice(timed.deadlines_us[0], stock, size, reason, target)
             case WaitUntil(_, at_us):
                 self._fire_us = min(self._fire_us, at_us)
                 return None
-            case int():
+            case Nothing():
                 return self._choose_patient(stock, starving=False, now_us=now_us)
             case _:
                 assert_never(decided)

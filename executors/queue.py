@@ -1,6 +1,6 @@
 """Jobs in order of their deadlines.
 
-Parallel lists, kept sorted by bisection, rather than a heap: the policy looks at more than the head, what
+Two parallel lists, kept sorted by bisection, rather than a heap: the policy looks at more than the head, what
 expires is always a prefix, and queries of one SLO arrive at the end anyway, which makes the usual push an append.
 """
 
@@ -15,14 +15,13 @@ from executors.job import Job
 class EdfQueue:
     """Earliest deadline first; equal deadlines in order of arrival.
 
-    Shapes: all lists are (n,); `deadlines_us[i] == jobs[i].deadline_us`, ascending, and `queued_us` likewise.
+    Shapes: `deadlines_us` and `jobs` are (n,), and `deadlines_us[i] == jobs[i].deadline_us`, ascending.
     """
 
-    __slots__ = ("deadlines_us", "jobs", "queued_us")
+    __slots__ = ("deadlines_us", "jobs")
 
     def __init__(self) -> None:
         self.deadlines_us: list[int] = []
-        self.queued_us: list[int] = []
         self.jobs: list[Job] = []
 
     def __len__(self) -> int:
@@ -32,12 +31,10 @@ class EdfQueue:
         deadlines_us, deadline_us = self.deadlines_us, job.deadline_us
         if not deadlines_us or deadline_us >= deadlines_us[-1]:
             deadlines_us.append(deadline_us)
-            self.queued_us.append(job.queued_us)
             self.jobs.append(job)
         else:
             at = bisect_right(deadlines_us, deadline_us)
             deadlines_us.insert(at, deadline_us)
-            self.queued_us.insert(at, job.queued_us)
             self.jobs.insert(at, job)
 
     def take(self, count: int) -> list[Job]:
@@ -46,7 +43,6 @@ class EdfQueue:
         taken = self.jobs[:count]
         del self.jobs[:count]
         del self.deadlines_us[:count]
-        del self.queued_us[:count]
         return taken
 
     def due(self, now_us: int) -> list[Job]:
@@ -61,5 +57,4 @@ class EdfQueue:
         if removed:
             self.jobs = [job for job in self.jobs if not which(job)]
             self.deadlines_us = [job.deadline_us for job in self.jobs]
-            self.queued_us = [job.queued_us for job in self.jobs]
         return removed
