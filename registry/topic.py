@@ -25,7 +25,7 @@ def publish(kafka: KafkaSettings, records: Iterable[Record]) -> int:
 
     Raises: Unreachable if the cluster does not take them in time.
     """
-    producer = Producer(kafka.producer())
+    producer = Producer(kafka.producer(), logger=rdkafka)
     failed: list[KafkaError] = []
     count = 0
     for record in records:

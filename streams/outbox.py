@@ -18,6 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streams.errors import Overloaded
+from streams.rdlog import log as rdkafka
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Outbox:
     def __init__(self, config: dict[str, Any], *, name: str = "outbox", threaded: bool = True) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self._producer = Producer(config, logger=log)
+        self._producer = Producer(config, logger=rdkafka)
         self._stop_requested = threading.Event()
         self.rebuilt = 0
         self._pump = threading.Thread(target=self._run, name=name, daemon=True) if threaded else None
@@ -128,7 +129,7 @@ class Outbox:
                 log.info("producer is beyond repair, starting a new one")
             else:
                 return  # somebody else was here first
-            self._producer = Producer(self._config, logger=log)
+            self._producer = Producer(self._config, logger=rdkafka)
             self.rebuilt += 1
         try:
             old.purge(in_queue=True, in_flight=True)

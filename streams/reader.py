@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.prefix import Prefix
+from streams.rdlog import log as rdkafka
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Reader(threading.Thread):
         self.topic = topic
         self.progress_at = time.monotonic()
         self.failed: str | None = None
-        self._consumer = Consumer(config, logger=log)
+        self._consumer = Consumer(config, logger=rdkafka)
         self._incremental = config.get("group.protocol") == "consumer" or "sticky" in str(
             config.get("partition.assignment.strategy", "")
         )
