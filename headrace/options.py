@@ -1,0 +1,27 @@
+"""Options that several commands share, and how they become the settings of the process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace import logs
+from headrace.settings import Loaded, load
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="HEADRACE_CONFIG", show_default="headrace.toml here", help="Settings file."),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated.")
+]
+Level = Annotated[logs.Level, typer.Option("--log-level", envvar="HEADRACE_LOG_LEVEL", help="Lines on stderr.")]
+Check = Annotated[bool, typer.Option("--check", help="Check settings, imports and files, touch no Kafka, and exit.")]
+
+
+def configure(config: Path | None, pairs: list[str] | None, level: logs.Level, **flags: dict[str, Any]) -> Loaded:
+    """Set up logging and read the settings; `flags` are the command's own options by section."""
+    logs.setup(level)
+    return load(config, pairs=pairs or (), flags=flags)
