@@ -1,0 +1,109 @@
+"""Profiles measured on this machine, kept in the user's cache, so that a fresh registry need not wait for them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from registry.catalog import Catalog
+from registry.records import Model, Profile, Record, Variant
+
+log = logging.getLogger(__name__)
+
+FILE = "profiles.json"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile, and the version of the model that it was measured with."""
+
+    model_version: str
+    profile: Profile
+
+
+def remembered(records: Iterable[Record]) -> list[Profile]:
+    """Profiles of these variants that still hold: same machine, model version, Python and libraries."""
+    from executors.hardware import machine_kind
+
+    known = list(records)
+    models = {record.name: record for record in known if isinstance(record, Model)}
+    versions = {r.name: models[r.model].version for r in known if isinstance(r, Variant) and r.model in models}
+    machine = machine_kind()
+    return [
+        kept.profile
+        for kept in _read()
+        if kept.profile.machine == machine
+        and versions.get(kept.profile.variant) == kept.model_version
+        and all(_installed(name, version) for name, version in kept.profile.versions.items())
+    ]
+
+
+def remember(catalog: Catalog) -> int:
+    """Keep every profile of the catalogue that was measured on a machine like this; returns how many are new.
+
+    A cache that cannot be written is logged and no more: the next start measures again.
+    """
+    from executors.hardware import machine_kind
+
+    machine = machine_kind()
+    kept = {(each.profile.variant, each.profile.pool): each for each in _read()}
+    fresh = {
+        (each.profile.variant, each.profile.pool): each
+        for each in _measured(catalog)
+        if each.profile.machine == machine
+    }
+    new = sum(kept.get(key) != each for key, each in fresh.items())
+    if new:
+        try:
+            _write([*(kept | fresh).values()])
+        except OSError as denied:
+            log.warning("profiles not kept", extra={"file": str(_file()), "error": str(denied)})
+    return new
+
+
+def _measured(catalog: Catalog) -> Iterator[Kept]:
+    for profile in catalog.profiles.values():
+        variant = catalog.variants.get(profile.variant)
+        model = catalog.models.get(variant.model) if variant else None
+        if model is not None:
+            yield Kept(model_version=model.version, profile=profile)
+
+
+def _installed(name: str, version: str) -> bool:
+    if name == "python":
+        return version == platform.python_version()
+    try:
+        return metadata.version(name).partition("+")[0] == version.partition("+")[0]  # 2.15.0+cpu is 2.15.0
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _read() -> list[Kept]:
+    try:
+        return msgspec.json.decode(_file().read_bytes(), type=list[Kept])
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.MsgspecError) as broken:
+        log.warning("kept profiles ignored", extra={"file": str(_file()), "error": str(broken)})
+        return []
+
+
+def _write(kept: list[Kept]) -> None:
+    file = _file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+    fresh.replace(file)
+
+
+def _file() -> Path:
+    """Beside the models and the broker's jars: HEADRACE_CACHE_DIR, else the XDG cache, else ~/.cache."""
+    own = os.environ.get("HEADRACE_CACHE_DIR")
+    if own:
+        return Path(own).expanduser() / FILE
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / FILE

@@ -1,0 +1,158 @@
+"""Everything on this machine, up and down as one: broker if none is configured, topics, models, roles."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from headrace import state
+from headrace.listen import Ear, Heard
+from headrace.profiles import remember, remembered
+from headrace.roles import roles
+from headrace.settings import Loaded
+from headrace.supervise import Supervisor
+from registry import topic
+from registry.records import Record
+from streams import topics
+from streams.broker import LocalBroker
+from streams.errors import ServerFault
+from streams.settings import KafkaSettings
+
+READY_S = 180.0  # the first time every variant is loaded and measured
+
+Tell = Callable[[str], None]
+
+
+class NotReady(ServerFault):
+    """What was started did not come up in time; the message names the log to read."""
+
+    code = "not_ready"
+
+
+class Stack:
+    """A broker (unless a cluster is configured), the topics, the registered records, routers and executors.
+
+    Use it as a context manager: whatever happens, all that it started is stopped, the broker last. `tell` hears
+    each step in one line.
+    """
+
+    def __init__(self, loaded: Loaded, *, config: Path | None, records: Iterable[Record], tell: Tell) -> None:
+        self._loaded = loaded
+        self._config = config
+        self._records = list(records)
+        self._tell = tell
+        self._open = ExitStack()
+        self.broker: LocalBroker | None = None
+        self.supervisor: Supervisor | None = None
+        self.kafka: KafkaSettings = loaded.settings.kafka
+
+    def __enter__(self) -> Self:
+        """Start everything, in order; returns when the processes run, not yet when they serve (`wait_ready`).
+
+        Raises: AlreadyUp, StateUnusable, BrokerError leaves, Unreachable, NotStarted.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def wait_ready(self, timeout_s: float = READY_S) -> Heard:
+        """Until every router and executor has been heard of, and the executors own slots.
+
+        Raises: NotReady.
+        """
+        up = self._loaded.settings.up
+        end = time.monotonic() + timeout_s
+        with Ear(self.kafka) as ear:
+            while True:
+                heard = ear.listen(0.1)
+                if len(heard.ready) >= up.executors and len(heard.routers) >= up.routers:
+                    if up.remember_profiles:
+                        remember(topic.read(self.kafka))
+                    return heard
+                self.require_hope()
+                if time.monotonic() > end:
+                    raise NotReady(
+                        f"after {timeout_s:g} s {len(heard.routers)} of {up.routers} routers and {len(heard.ready)} "
+                        f"of {up.executors} executors are ready; their logs are in {self._state / state.LOGS}"
+                    )
+
+    def require_hope(self) -> None:
+        """Raise if a process was given up. Raises: NotReady."""
+        assert self.supervisor is not None
+        for process in self.supervisor.running():
+            if process.given_up:
+                raise NotReady(f"{process.name} ended again and again; its log {process.log} says why")
+
+    @property
+    def _state(self) -> Path:
+        return self._loaded.settings.up.state
+
+    def _start(self) -> None:
+        settings = self._loaded.settings
+        logs = self._open.enter_context(state.held(self._state))
+        if not self._loaded.cluster_given:
+            self._tell("starting Kafka on this machine (the first time it is fetched, 45 MB)")
+            own = settings.broker
+            ports = list(range(own.port, own.port + own.nodes)) if own.port else None
+            self.broker = LocalBroker(own.data, nodes=own.nodes, ports=ports, session_timeout_ms=self.kafka.session_ms)
+            self._open.enter_context(self.broker)
+            self.kafka = self.kafka.model_copy(update={"bootstrap": self.broker.bootstrap})
+        self._tell(f"Kafka at {self.kafka.bootstrap}")
+        self._tell(f"{len(topics.create(self.kafka))} changes to topics with prefix {self.kafka.prefix}")
+        known = remembered(self._records) if settings.up.remember_profiles else []
+        if self._records:
+            count = topic.publish(self.kafka, [*self._records, *known])
+            self._tell(f"registered {count} records, {len(known)} of them profiles measured earlier")
+        self.supervisor = Supervisor(
+            roles(self._loaded, config=self._config, bootstrap=self.kafka.bootstrap),
+            logs=logs,
+            restarts_max=settings.up.restarts_max,
+            stop_s=settings.up.stop_s,
+            changed=self._write_state,
+        )
+        self._open.callback(self._stop_roles)
+        self.supervisor.launch()
+        self._tell(f"started {settings.up.routers} router(s) and {settings.up.executors} executor(s)")
+
+    def _stop_roles(self) -> None:
+        assert self.supervisor is not None
+        for name in self.supervisor.stop():
+            self._tell(f"{name} did not drain within {self._loaded.settings.up.stop_s:g} s and was killed")
+
+    def _stop(self) -> None:
+        self._open.close()
+
+    def _write_state(self) -> None:
+        assert self.supervisor is not None
+        processes = [state.process("headrace", os.getpid())]
+        if self.broker is not None:
+            processes += [state.process(f"broker-{n}", jvm) for n, (jvm, _guard) in enumerate(self.broker.pids, 1)]
+        processes += [
+            state.process(
+                r.name, r.pid, port=r.port, restarts=r.restarts, given_up=r.given_up, log=str(r.log.resolve())
+            )
+            for r in self.supervisor.running()
+        ]
+        state.write(
+            self._state,
+            state.State(
+                bootstrap=self.kafka.bootstrap,
+                prefix=self.kafka.prefix,
+                config=None if self._config is None else str(self._config.resolve()),
+                local_broker=self.broker is not None,
+                processes=tuple(processes),
+            ),
+        )
