@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from registry.catalog import Catalog
 from registry.records import Record, encode
 from streams.errors import BadRecord, Unreachable
+from streams.rdlog import log as rdkafka
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
