@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 CONTENT_TYPES = ("application/json", "application/x-npy", "image/jpeg", "image/png")
 QUERY_ID_MAX_BYTES = 256  # it becomes a record key and a header of every hop
+REQUIREMENT_MAX_BYTES = 256  # of each requirement header and of traceparent: they are kept, logged and quoted
+CORRELATION_MAX_BYTES = 1_024  # echoed on the answer, whose headers must stay small beside its value
 SLO_MS_MAX = 86_400_000.0  # a day; longer waits are best effort
 PRIORITY_MAX = 9
 INTERNAL = "headrace"  # the one header between our own processes: a decision or a return, as JSON

@@ -6,6 +6,7 @@ the same bytes, so the hot path is one pass over the headers and one dictionary 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 
@@ -14,9 +15,11 @@ import msgspec
 from streams.clock import NEVER, from_ms
 from streams.contract import (
     CONTENT_TYPES,
+    CORRELATION_MAX_BYTES,
     INTERNAL,
     PRIORITY_MAX,
     QUERY_ID_MAX_BYTES,
+    REQUIREMENT_MAX_BYTES,
     SLO_MS_MAX,
     OnMiss,
     Style,
@@ -33,6 +36,10 @@ from streams.errors import (
 from streams.records import Return, decode_return
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+ASKED_MAX = 32  # requirement headers of a class that is kept; there are nine, more only if repeated
+PARTITION_MAX = 2**31 - 1  # Kafka's partitions are signed 32 bit
+_TOPIC = re.compile(rb"[a-zA-Z0-9._-]{1,249}")  # what Kafka takes; librdkafka cannot even be asked for others
 
 
 class Requirements(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +126,7 @@ class QueryReader:
     """Reads queries; keeps at most `classes_max` parsed requirement sets (a hostile client can invent more)."""
 
     def __init__(self, *, classes_max: int = 4096) -> None:
-        self._classes: dict[tuple[str | bytes | None, ...], Requirements | ClientFault] = {}
+        self._classes: dict[tuple[str | bytes | None, ...], Requirements] = {}
         self._classes_max = classes_max
 
     def read(
@@ -150,7 +157,9 @@ class QueryReader:
         arrived_us = timestamp_ms * 1_000
         correlation = values[CORRELATION]
         trace = values[TRACE]
-        traceparent = trace.decode("ascii", "replace") if trace is not None else None
+        traceparent = None
+        if trace is not None and len(trace) <= REQUIREMENT_MAX_BYTES:
+            traceparent = trace.decode("ascii", "replace")
         try:
             reply_topic, reply_partition = _reply_address(values)
         except BadReplyAddress as bad:
@@ -163,6 +172,8 @@ class QueryReader:
                 raise error
             if isinstance(requirements, ClientFault):
                 raise requirements
+            if trace is not None and traceparent is None:
+                raise BadHeader(f"traceparent has {len(trace)} bytes; at most {REQUIREMENT_MAX_BYTES} are allowed")
             if requirements.slo_us is not None:
                 deadline_us = arrived_us + requirements.slo_us
             if (expires := values[EXPIRES_AT]) is not None:
@@ -189,13 +200,14 @@ class QueryReader:
     def _requirements(self, asked: tuple[str | bytes | None, ...]) -> Requirements | ClientFault:
         known = self._classes.get(asked)
         if known is None:
-            if len(self._classes) >= self._classes_max:
-                self._classes.clear()
             try:
                 known = parse_requirements(list(zip(asked[::2], asked[1::2], strict=True)))  # type: ignore[arg-type]
             except ClientFault as bad:
-                known = bad
-            self._classes[asked] = known
+                return bad  # not kept: it may be as large as a record, and grows a traceback each time it is raised
+            if len(asked) <= 2 * ASKED_MAX:
+                if len(self._classes) >= self._classes_max:
+                    self._classes.clear()
+                self._classes[asked] = known
         return known
 
 
@@ -206,6 +218,8 @@ def parse_requirements(headers: Headers) -> Requirements:
     """
     got: dict[str, bytes] = {}
     for name, value in headers:
+        if value is not None and len(value) > REQUIREMENT_MAX_BYTES:
+            raise BadHeader(f"{name} has {len(value)} bytes; at most {REQUIREMENT_MAX_BYTES} are allowed")
         got[_CE_PLAIN.get(name, name)] = value if value is not None else b""
     targets = [kind for kind in TargetKind if got.get(kind)]
     if len(targets) != 1:
@@ -251,10 +265,16 @@ def _identity(values: list[bytes | None], fallback_id: str) -> tuple[str, Client
 def _reply_address(values: list[bytes | None]) -> tuple[str | None, int]:
     topic = None
     if raw := values[REPLY_TOPIC]:
-        try:
-            topic = raw.decode()
-        except UnicodeDecodeError as bad:
-            raise BadReplyAddress(f"reply-topic {raw[:32]!r} is not UTF-8 text") from bad
+        if not _TOPIC.fullmatch(raw):
+            raise BadReplyAddress(
+                f"reply-topic {raw[:32]!r} is not 1 to 249 letters, digits, dots, dashes, underscores"
+            )
+        topic = raw.decode()
+    correlation = values[CORRELATION]
+    if correlation is not None and len(correlation) > CORRELATION_MAX_BYTES:
+        raise BadReplyAddress(
+            f"correlation-id has {len(correlation)} bytes; at most {CORRELATION_MAX_BYTES} are echoed"
+        )
     if (raw := values[REPLY_PARTITION]) is not None:
         try:
             partition = int(raw)
@@ -266,15 +286,15 @@ def _reply_address(values: list[bytes | None]) -> tuple[str | None, int]:
         partition = int(struct.unpack(">i", raw)[0])
     else:
         return topic, -1
-    if partition < 0:
-        raise BadReplyAddress(f"reply-partition {partition} is negative")
+    if not 0 <= partition <= PARTITION_MAX:
+        raise BadReplyAddress(f"reply-partition {str(partition)[:32]} is outside 0 to {PARTITION_MAX}")
     return topic, partition
 
 
 def _return(raw: bytes) -> Return:
     try:
         return decode_return(raw)
-    except msgspec.MsgspecError as bad:
+    except (msgspec.MsgspecError, RecursionError) as bad:
         raise BadHeader(f"the header {INTERNAL!r} is reserved for Headrace's own processes") from bad
 
 
@@ -295,5 +315,7 @@ def _number(name: str, raw: bytes, *, low: float, high: float, open_low: bool = 
     except ValueError as bad:
         raise BadHeader(f"{name} {raw[:32]!r} is not a number") from bad
     if not (low <= value <= high) or (open_low and value == low):
-        raise BadHeader(f"{name} {value:g} is outside {low:g} to {high:g}" + (" (0 excluded)" if open_low else ""))
+        raise BadHeader(
+            f"{name} {value:.15g} is outside {low:.15g} to {high:.15g}" + (" (0 excluded)" if open_low else "")
+        )
     return value
