@@ -180,6 +180,8 @@ class Executor:
             case Gone(variant):
                 self._perform(self._machine.handle(VariantUnloaded(variant), now_us=now_us))
                 self.residents.pop(variant, None)
+                if not any(running.command.variant == variant for running in self._running.values()):
+                    self._lanes.remove(variant)
                 self._reporter.changed()
             case Stop():
                 self._draining = True

@@ -23,6 +23,7 @@ class Job(msgspec.Struct, kw_only=True, gc=False):
     ready: bool = True  # its input is decoded
     ref: Any = None
     done: bool = False  # the machine's: its terminal command was given
+    timed: bool = False  # the machine's: it is open and in the heap of deadlines
     running: bool = False  # the machine's: it is part of a batch that runs, or waits to run again
 
     @property

@@ -39,7 +39,8 @@ from executors.stock import Stock
 from streams.clock import NEVER
 from streams.records import LaneReport
 
-PATIENCE_US = 5_000_000  # a patient job that waited this long goes before the timed, so that it never starves
+PATIENT_SHARE = 9  # after so many batches of timed work, one of patient work that waits goes first: none starves
+HEAP_SPARE = 1_024  # finished entries of the deadline heap that are not worth a rebuild
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +81,7 @@ class Machine:
         self._preparing: dict[int, Job] = {}
         self._deadlines: list[tuple[int, int, Job]] = []
         self._count = 0
+        self._open = 0  # jobs with a deadline that have no terminal command yet
         self._fire_us: int = NEVER
         self._draining = False
 
@@ -90,6 +92,7 @@ class Machine:
         Raises:  AssertionError on a batch id that does not run.
         """
         out: list[Command] = []
+        self._expire(now_us, out)  # first, so that no result goes out as in time after its deadline
         match event:
             case Arrived(jobs):
                 self._arrived(jobs, now_us, out)
@@ -99,8 +102,7 @@ class Machine:
             case Spoiled(job):
                 self._forget_preparing(job)
                 if not job.done:
-                    job.done = True
-                    out.append(Fail(job, None))
+                    self._settle(job, Fail(job, None), out)
             case BatchFinished(batch_id, took_us):
                 self._finished(batch_id, took_us, out)
             case BatchFailed(batch_id):
@@ -148,6 +150,8 @@ class Machine:
             if job.deadline_us < NEVER:
                 self._count += 1
                 heapq.heappush(self._deadlines, (job.deadline_us, self._count, job))
+                self._open += 1
+                job.timed = True
             if job.ready:
                 stock.push(job)
             else:
@@ -178,8 +182,7 @@ class Machine:
         for index, job in enumerate(batch.jobs):
             job.running = False
             if not job.done:
-                job.done = True
-                out.append(Deliver(job, batch_id, index))
+                self._settle(job, Deliver(job, batch_id, index), out)
 
     def _failed(self, batch_id: int, out: list[Command]) -> None:
         """Alone, the job is to blame; together, halves are tried again, so that one bad input fails alone."""
@@ -187,8 +190,12 @@ class Machine:
         jobs = [job for job in batch.jobs if not job.done]
         if len(batch.jobs) == 1:
             for job in jobs:
-                job.running, job.done = False, True
-                out.append(Fail(job, batch_id))
+                job.running = False
+                self._settle(job, Fail(job, batch_id), out)
+            return
+        if batch.stock.variant not in self._stocks:
+            for job in jobs:
+                self._back(job, out)
             return
         half = (len(jobs) + 1) // 2
         self._retries.extend((batch.stock, part) for part in (jobs[:half], jobs[half:]) if part)
@@ -214,6 +221,13 @@ class Machine:
         if stock is not None:
             for job in stock.clear():
                 self._back(job, out)
+            for _, jobs in [retry for retry in self._retries if retry[0] is stock]:
+                for job in jobs:
+                    self._back(job, out)
+            self._retries = deque(retry for retry in self._retries if retry[0] is not stock)
+            for job in [job for job in self._preparing.values() if job.variant == variant]:
+                del self._preparing[id(job)]
+                self._back(job, out)
 
     def _give_back(self, which: Callable[[Job], bool], out: list[Command]) -> None:
         for stock in self._stocks.values():
@@ -230,8 +244,15 @@ class Machine:
 
     def _back(self, job: Job, out: list[Command]) -> None:
         if not job.done:
-            job.done = True
-            out.append(HandBack(job))
+            self._settle(job, HandBack(job), out)
+
+    def _settle(self, job: Job, command: Command, out: list[Command]) -> None:
+        """Give a job its one terminal command."""
+        job.done = True
+        if job.timed:
+            job.timed = False
+            self._open -= 1
+        out.append(command)
 
     def _expire(self, now_us: int, out: list[Command]) -> None:
         """Answer what is past its deadline, wherever it is; who may be late becomes patient."""
@@ -242,8 +263,7 @@ class Machine:
                 continue
             due = True
             if not job.late_ok and (job.running or not job.ready):
-                job.done = True
-                out.append(Expire(job, "deadline_passed"))
+                self._settle(job, Expire(job, "deadline_passed"), out)
         if not due:
             return
         for stock in self._stocks.values():
@@ -251,10 +271,12 @@ class Machine:
                 if job.late_ok:
                     stock.patient.append(job)
                 else:
-                    job.done = True
-                    out.append(Expire(job, "deadline_passed"))
+                    self._settle(job, Expire(job, "deadline_passed"), out)
 
     def _next_deadline_us(self) -> int:
+        if len(self._deadlines) > 2 * self._open + HEAP_SPARE:
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].done]
+            heapq.heapify(self._deadlines)
         deadlines = self._deadlines
         while deadlines and deadlines[0][2].done:
             heapq.heappop(deadlines)
@@ -272,19 +294,19 @@ class Machine:
             best: Choice | None = None
             self._fire_us = NEVER
             for stock in self._stocks.values():
-                if stock.width > self.free or not len(stock):
+                if not len(stock):
                     continue
                 choice = self._choose(stock, now_us, out)
                 if choice is not None and (best is None or choice.head_us < best.head_us):
                     best = choice
-            if best is None:
-                return
+            if best is None or best.stock.width > self.free:
+                return  # a wide batch whose turn it is gets its cores: narrower ones would take them for ever
             self._fire(best, now_us, out)
 
     def _choose(self, stock: Stock, now_us: int, out: list[Command]) -> Choice | None:
         """What this variant would run now, after letting go whom it must; None while it waits."""
         timed = stock.timed
-        starving = bool(stock.patient) and now_us - stock.patient[0].queued_us > PATIENCE_US
+        starving = bool(stock.patient) and stock.timed_runs >= PATIENT_SHARE
         if starving or not timed.jobs:
             return self._choose_patient(stock, starving=starving, now_us=now_us)
         slo_us = timed.deadlines_us[0] - timed.jobs[0].queued_us
@@ -294,7 +316,7 @@ class Machine:
             return Choice(timed.deadlines_us[0], stock, size, Reason.EAGER, target)
         decided = decide(
             timed, run_us=stock.run_us, target=target, size_max=stock.size_max,
-            lanes_free=self.free // stock.width, phi=self._phi, reserve_us=self._reserve_us, now_us=now_us,
+            lanes_free=max(1, self.free // stock.width), phi=self._phi, reserve_us=self._reserve_us, now_us=now_us,
         )  # fmt: skip
         self._let_go(stock, decided.drop, out)
         match decided:
@@ -321,11 +343,11 @@ class Machine:
             if job.late_ok:
                 stock.patient.append(job)
             else:
-                job.done = True
-                out.append(Expire(job, "would_be_late"))
+                self._settle(job, Expire(job, "would_be_late"), out)
 
     def _fire(self, choice: Choice, now_us: int, out: list[Command]) -> None:
         stock = choice.stock
+        stock.timed_runs = 0 if choice.patient or not stock.patient else stock.timed_runs + 1
         if choice.patient:
             jobs = [stock.patient.popleft() for _ in range(choice.size)]
         else:

@@ -31,7 +31,7 @@ class ExecutorSettings(BaseModel):
     window_drop: bool = Field(default=True, description="drop what would be late, so that the rest is in time")
     in_flight_max: int = Field(default=2_000, ge=1, le=1_000_000, description="records taken and not yet answered")
     preparing_threads: int = Field(default=1, ge=1, le=64, description="for images and other heavy payloads")
-    measure_s: float = Field(default=2.0, ge=0.1, le=600.0, description="for the profile of a variant not measured yet")
+    measure_s: float = Field(default=1.0, ge=0.1, le=600.0, description="for the profile of a variant not measured yet")
     heartbeat_ms: int = Field(default=100, ge=20, le=10_000, description="between telemetry records at the most")
     telemetry_min_ms: int = Field(default=20, ge=0, le=10_000, description="between them at the least")
     kept_max: int = Field(default=4_096, ge=0, le=1_000_000, description="answers kept for repeated query ids")

@@ -33,6 +33,7 @@ class Stock:
         self.patient: deque[Job] = deque()
         self.preparing = 0
         self.running = 0
+        self.timed_runs = 0  # batches of timed work since patient work that waits last ran
         self.rate = Rate()
         self.drift = 1.0
         self._measured = Drift()
@@ -63,6 +64,7 @@ class Stock:
 
     def target(self, slo_us: int, *, reserve_us: int, now_us: int) -> int:
         """The batch size worth waiting for at the head's SLO and the present rate."""
+        slo_us = max(1_000, slo_us - slo_us % max(1_000, slo_us >> 3))  # an eighth: heads of one class share a target
         known = self._targets.get(slo_us)
         if known is not None and now_us < known[1]:
             return known[0]

@@ -117,6 +117,7 @@ class Reader(threading.Thread):
         self._stop_requested.set()
 
     def run(self) -> None:
+        self._seen_at = time.monotonic()
         try:
             self._consumer.subscribe(
                 [self.topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
