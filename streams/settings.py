@@ -72,7 +72,7 @@ class KafkaSettings(BaseModel):
                 "partitioner": "murmur2_random",
                 "sticky.partitioning.linger.ms": 0,
                 "delivery.timeout.ms": 10_000,
-                "message.max.bytes": self.value_max_bytes + HEADERS_MAX_BYTES,
+                "message.max.bytes": self.value_max_bytes + 2 * HEADERS_MAX_BYTES,  # what topics.py allows
                 "queue.buffering.max.kbytes": 262_144,
                 **overrides,
             }

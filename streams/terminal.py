@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 TRIES_MAX = 30  # each of them waits delivery.timeout.ms (10 s): after 5 minutes the record is left uncommitted
 
+CUT = "cut-from-bytes"  # on a dead letter of which only the beginning could be kept
+CUT_BYTES = 1_024  # of its value, its key and each header
+
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.RECORD_LIST_TOO_LARGE})
 PERMANENT = frozenset(
     {
@@ -99,6 +102,14 @@ class Terminal:
         def done(error: KafkaError | None, _message: Message) -> None:
             if error is None:
                 acked()
+            else:
+                failed(error)
+
+        def failed(error: KafkaError) -> None:
+            if error.code() in TOO_LARGE and CUT not in dict(
+                headers
+            ):  # gzip can make a large record small, for a while
+                self._bury(*_cut(headers, key, value), acked, tries)
             elif error.code() in PERMANENT or error.code() in TOO_LARGE or tries >= TRIES_MAX:
                 self._give_up(f"dead letter: {error.str()} after {tries} tries")
             else:
@@ -106,8 +117,10 @@ class Terminal:
 
         try:
             self._outbox.send(self._dead, value, key=key, headers=headers, done=done)
-        except (KafkaException, Overloaded) as refused:
-            self._give_up(f"dead letter: {refused}")
+        except KafkaException as refused:
+            failed(refused.args[0])
+        except Overloaded as full:
+            self._give_up(f"dead letter: {full}")
 
     def _give_up(self, what: str) -> None:
         with self._lock:
@@ -118,6 +131,15 @@ class Terminal:
 def _too_large(answer: Answer, size: int, limit: int) -> Answer:
     error = ResultTooLarge(f"the result has {size} bytes; at most {limit} can be sent")
     return msgspec.structs.replace(answer, outcome=Outcome.FAILED, code=error.code, value=error_value(error))
+
+
+def _cut(
+    headers: Headers, key: str | bytes | None, value: bytes | None
+) -> tuple[Headers, str | bytes | None, bytes | None]:
+    """What can be kept of a record that no topic takes whole: the reason, which stands last, and the beginnings."""
+    size = len(value or b"") + sum(len(name) + len(content or b"") for name, content in headers)
+    kept = [header for header in headers if len(header[0]) + len(header[1] or b"") <= CUT_BYTES][-64:]
+    return [*kept, (CUT, str(size))], key and key[:CUT_BYTES], value and value[:CUT_BYTES]
 
 
 def _copied_headers(message: Message) -> Headers:

@@ -34,12 +34,14 @@ class Topic(NamedTuple):
 
 def table(kafka: KafkaSettings) -> list[Topic]:
     """Every topic of this configuration, pools included."""
-    # A work record is the query plus the decision's header, so it may be larger than what clients may send.
+    # A work record is the query plus the decision's header, a dead letter that plus the reason: both may be larger
+    # than what clients may send, so that what was taken can always be passed on.
+    asked = {"max.message.bytes": str(kafka.value_max_bytes + HEADERS_MAX_BYTES)}
     large = {"max.message.bytes": str(kafka.value_max_bytes + 2 * HEADERS_MAX_BYTES)}
     compacted = {"cleanup.policy": "compact", "segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.1"}
     return [
         Topic("queries", kafka.query_partitions, "the user's", "payload; requirements in headers",
-              {"message.timestamp.type": "LogAppendTime", "retention.ms": str(24 * HOUR_MS), **large}),
+              {"message.timestamp.type": "LogAppendTime", "retention.ms": str(24 * HOUR_MS), **asked}),
         *(Topic(f"work.{pool}", kafka.slots, "the user's", "payload; the decision in a header",
                 {"retention.ms": str(24 * HOUR_MS), **large}) for pool in kafka.pools),
         Topic("results", kafka.result_partitions, "query id", "outputs, or an error object",

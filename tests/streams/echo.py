@@ -101,3 +101,19 @@ class Echo(threading.Thread):
 
     def _buried(self) -> None:
         self.dead += 1
+
+
+def read_all(kafka: KafkaSettings, topic: str, *, partition: int = 0) -> list[Message]:
+    """Every record of a partition, from its beginning to the end that it has now."""
+    name = kafka.topic(topic)
+    consumer = Consumer(kafka.client(**{"group.id": "read-all", "enable.auto.commit": False}))
+    end = end_offset(consumer, name, partition, timeout_s=10)
+    consumer.assign([TopicPartition(name, partition, 0)])
+    found: list[Message] = []
+    while end and (not found or (found[-1].offset() or 0) + 1 < end):
+        message = consumer.poll(10)
+        assert message is not None, f"{name}: {len(found)} of {end} records"
+        assert message.error() is None
+        found.append(message)
+    consumer.close()
+    return found
