@@ -23,7 +23,8 @@ from streams.query import Requirements
 class Demand:
     """One class against one catalogue: `groups` meet accuracy and cost; `below` only cost, for `degrade`.
 
-    Both are ordered best accuracy first, then slowest l(1) first: fast hardware stays free for tight SLOs.
+    Both are ordered best accuracy first; then the slowest pool, so that fast hardware stays free for tight SLOs; and
+    within a pool the quickest variant, since the same hardware then does the same with less.
     `live` is what of `groups` has a lane now, `quick` what of that can meet the class's SLO when idle, `fastest`
     the group that everything spills to; `running` is `live` and then `below_live`.
     Units: `slo_us` is NEVER for best effort.
@@ -68,7 +69,11 @@ class Demand:
         if task is not None and task.slo_ms_default is not None and asked.slo_us is None:
             self.slo_us = from_ms(task.slo_ms_default)
         menu = [group for group in groups if _asked_for(group.offer, asked)]
-        menu.sort(key=lambda g: (-g.offer.accuracy, -g.offer.latency.p99_us[1], g.offer.variant, g.offer.pool))
+        pace_us: dict[str, int] = {}
+        for group in menu:
+            pool, single_us = group.offer.pool, group.offer.latency.p99_us[1]
+            pace_us[pool] = min(single_us, pace_us.get(pool, single_us))
+        menu.sort(key=lambda g: (-g.offer.accuracy, -pace_us[g.offer.pool], g.offer.latency.p99_us[1], g.offer.variant))
         paid = [g for g in menu if asked.cost_max is None or g.offer.cost_usd <= asked.cost_max]
         self.groups = [group for group in paid if group.offer.accuracy >= asked.accuracy_min]
         if asked.on_miss is OnMiss.DEGRADE:

@@ -28,9 +28,7 @@ class RouterSettings(BaseModel):
     park_ms: int = Field(default=30_000, ge=0, le=600_000, description="longest wait for one, without a deadline")
     window_max: int = Field(default=100_000, ge=0, le=10_000_000, description="query ids remembered per partition")
     window_ms: int = Field(default=600_000, ge=0, description="for how long")
-    history: int = Field(
-        default=2_000, ge=0, le=1_000_000, description="records per partition reread for their ids"
-    )
+    history: int = Field(default=2_000, ge=0, le=1_000_000, description="records per partition reread for their ids")
     silence_ms: int = Field(default=1_000, ge=100, le=60_000, description="an executor silent for longer gets nothing")
     reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
     heartbeat_ms: int = Field(default=500, ge=50, le=10_000, description="between two signs of life on `fleet`")

@@ -48,7 +48,7 @@ class Catalog:
         if value is None:
             self._remove(key)
             return None
-        record = records.decode(value)
+        record: Record = records.decode(value)
         self.add(record)
         return record
 

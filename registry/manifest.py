@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import msgspec
 import numpy as np
@@ -64,7 +64,7 @@ def variants(model: Model) -> list[Variant]:
         Variant(
             name=f"{model.name}/{framework}",
             model=model.name,
-            framework=framework,
+            framework=cast("Framework", framework),
             hardware="cpu",
             width=1,
             batch_max=BATCH_MAX_SMALL if small else BATCH_MAX_LARGE,

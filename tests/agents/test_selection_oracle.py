@@ -77,7 +77,8 @@ def expected(asked: Query, kinds: list[Kind], machines: list[Machine]) -> str:
     need, by_name = asked.requirements, {kind.name: kind for kind in kinds}
     slo = None if need.slo_us is None else need.slo_us // MS
     due = 10**9 if slo is None else slo - RESERVE_MS
-    menu = sorted(kinds, key=lambda kind: (-kind.accuracy, -kind.run(1), kind.name, kind.pool))
+    pace = {pool: min(kind.run(1) for kind in kinds if kind.pool == pool) for pool in {kind.pool for kind in kinds}}
+    menu = sorted(kinds, key=lambda kind: (-kind.accuracy, -pace[kind.pool], kind.run(1), kind.name))
     meeting = [kind for kind in menu if kind.accuracy >= need.accuracy_min]
     below = [kind for kind in menu if kind.accuracy < need.accuracy_min and need.on_miss is OnMiss.DEGRADE]
     if not meeting and not below:
