@@ -1,0 +1,42 @@
+"""Settings that the demo wants where nobody said otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from examples.store import default_out
+from headrace.settings import Loaded, load
+from streams.broker.ports import bindable, free
+
+MEASURE_S = 1.0  # a variant: a profile good enough to choose by, and a start that is not mostly measuring
+TRIES = 50
+
+
+def with_defaults(config: Path | None, pairs: list[str] | None, given: Loaded) -> Loaded:
+    """The same settings, with the examples as models, ports to read metrics from, short measurements, and on a
+    configured cluster a prefix of its own.
+
+    Raises: BadSettings, PortTaken.
+    """
+    up = given.settings.up
+    wanted: dict[tuple[str, str], Any] = {
+        ("up", "models"): default_out(),
+        ("up", "observe_port"): _ports(up.routers + up.executors),
+        ("executor", "measure_s"): MEASURE_S,
+    }
+    if given.cluster_given:
+        wanted["kafka", "prefix"] = "headrace-demo."
+    flags: dict[str, dict[str, Any]] = {"up": {"executors": up.executors}}
+    for (section, key), value in wanted.items():
+        if (section, key) not in given.origins:
+            flags.setdefault(section, {})[key] = value
+    return load(config, pairs=pairs or (), flags=flags)
+
+
+def _ports(count: int) -> int:
+    """The first of `count` free ports in a row."""
+    for first in free(TRIES):
+        if all(bindable(first + offset) for offset in range(count)):
+            return first
+    return 0  # the demo then has no word on why batches closed, and says so
