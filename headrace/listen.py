@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.clock import wall_us
 from streams.errors import Unreachable
+from streams.rdlog import log as rdlog
 from streams.records import RouterReport, Telemetry, decode_router, decode_telemetry
 from streams.settings import KafkaSettings
 
@@ -44,7 +45,8 @@ class Ear:
         self.heard = Heard({}, {})
         self._topic = kafka.topic("fleet")
         self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}), logger=log
+            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}),
+            logger=rdlog,
         )
         try:
             self._consumer.assign([self._start()])

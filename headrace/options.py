@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from headrace import logs
+from headrace import logs, state
 from headrace.settings import Loaded, load
+from streams.settings import KafkaSettings
 
 Config = Annotated[
     Path | None,
@@ -19,6 +20,13 @@ Set = Annotated[
 ]
 Level = Annotated[logs.Level, typer.Option("--log-level", envvar="HEADRACE_LOG_LEVEL", help="Lines on stderr.")]
 Check = Annotated[bool, typer.Option("--check", help="Check settings, imports and files, touch no Kafka, and exit.")]
+
+
+def kafka_of(loaded: Loaded) -> KafkaSettings:
+    """The cluster that is configured; without one, that of the `headrace up` which runs on this state folder."""
+    kafka = loaded.settings.kafka
+    here = None if loaded.cluster_given else state.read(loaded.settings.up.state)
+    return kafka if here is None else kafka.model_copy(update={"bootstrap": here.bootstrap, "prefix": here.prefix})
 
 
 def configure(config: Path | None, pairs: list[str] | None, level: logs.Level, **flags: dict[str, Any]) -> Loaded:

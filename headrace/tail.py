@@ -13,6 +13,7 @@ from streams.answers import read_answer
 from streams.clock import Micros, wall_us
 from streams.delivery import topic_missing
 from streams.errors import Unreachable
+from streams.rdlog import log as rdlog
 from streams.records import Answer
 from streams.settings import KafkaSettings
 
@@ -43,7 +44,8 @@ class Tail:
         self.unreadable = 0
         self._topic = kafka.topic("results")
         self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}), logger=log
+            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}),
+            logger=rdlog,
         )
         try:
             self._consumer.assign(self._start(kafka, partition, since_us))

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from headrace import state
 from headrace.doctor import cluster, machine, models
 from headrace.doctor.finding import Finding, looked
-from headrace.options import Config, Level, Set, configure
+from headrace.options import Config, Level, Set, configure, kafka_of
 
 FAILED = 1
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
@@ -28,15 +28,12 @@ def doctor(
     On the cluster it makes a topic of its own for a moment, to join a group and to compare clocks.
     """
     loaded = configure(config, pairs, level)
-    settings, kafka = loaded.settings, loaded.settings.kafka
+    settings, kafka = loaded.settings, kafka_of(loaded)
     failed = _print(looked("python", machine.python))
     failed |= _print(looked("extras", machine.extras))
     failed |= _print(looked("disk", partial(machine.disk, settings)))
     failed |= _print(looked("cores", partial(machine.cores, settings)))
-    here = state.read(settings.up.state)
-    if here is not None and not loaded.cluster_given:
-        kafka = kafka.model_copy(update={"bootstrap": here.bootstrap, "prefix": here.prefix})
-    elif not loaded.cluster_given:
+    if not loaded.cluster_given and state.read(settings.up.state) is None:
         failed |= _print(looked("broker", partial(machine.broker, settings)))
         local = True
         _print([Finding("ok", "cluster", "none configured: `headrace up` starts a local one")])

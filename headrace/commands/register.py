@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.options import Check, Config, Level, Set, configure
+from headrace.options import Check, Config, Level, Set, configure, kafka_of
 from headrace.pools import pools
 from registry import manifest, topic
 
@@ -22,11 +22,11 @@ def register(
 ) -> None:
     """Publish every model of a folder, its variants and its task, and the pools of this configuration."""
     loaded = configure(config, pairs, level)
-    records = [*pools(loaded.settings.kafka), *manifest.read(folder)]
+    records = [*pools(kafka_of(loaded)), *manifest.read(folder)]
     counted = collections.Counter(type(record).__name__.lower() for record in records)
     told = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counted.items())
     if check:
         typer.echo(f"{folder}: {told}, in order")
         return
-    topic.publish(loaded.settings.kafka, records)
+    topic.publish(kafka_of(loaded), records)
     typer.echo(f"registered {told}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.options import Config, Level, Set, configure
+from headrace.options import Config, Level, Set, configure, kafka_of
 from headrace.printing import answer_json, answer_line
 from headrace.tail import Tail
 from streams.clock import wall_us
@@ -29,7 +29,7 @@ def results(
     """Print answers, with --since those of the past too. It reads beside the clients and takes nothing from them."""
     loaded = configure(config, pairs, level)
     since_us = None if since is None else wall_us() - _seconds(since) * 1_000_000
-    with Tail(loaded.settings.kafka, partition=partition, since_us=since_us) as tail:
+    with Tail(kafka_of(loaded), partition=partition, since_us=since_us) as tail:
         for heard in tail.follow(quiet_s=None if follow else QUIET_S):
             typer.echo(answer_json(heard.answer) if as_json else answer_line(heard.answer))
 

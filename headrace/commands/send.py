@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from headrace.options import Config, Level, Set, configure
+from headrace.options import Config, Level, Set, configure, kafka_of
 from headrace.printing import answer_json, answer_line
 from streams.asking import Asked
 from streams.client import Client
@@ -62,7 +62,7 @@ def send(
         "cost_max": cost_max, "priority": priority, "on_miss": on_miss,
     }  # fmt: skip
     ok = True
-    with Client(loaded.settings.kafka) as client:
+    with Client(kafka_of(loaded)) as client:
         sent = {_submit(client, query, asked): query for query in queries}
         try:
             for pending in client.as_completed(sent, timeout_s) if follow else sent:

@@ -14,7 +14,7 @@ from rich.console import Console
 from headrace import state, tables
 from headrace.lag import lags
 from headrace.listen import Ear
-from headrace.options import Config, Level, Set, configure
+from headrace.options import Config, Level, Set, configure, kafka_of
 from registry import topic
 from streams.errors import Unreachable
 
@@ -34,9 +34,7 @@ def status(
     """
     loaded = configure(config, pairs, level)
     here = state.read(loaded.settings.up.state)
-    kafka = loaded.settings.kafka
-    if here is not None and not loaded.cluster_given:
-        kafka = kafka.model_copy(update={"bootstrap": here.bootstrap, "prefix": here.prefix})
+    kafka = kafka_of(loaded)
     try:
         with Ear(kafka) as ear:
             heard = ear.listen(LISTEN_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from headrace.options import Config, Level, Set, configure
+from headrace.options import Config, Level, Set, configure, kafka_of
 from streams import topics
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ DIFFERENT = 1
 def create(config: Config = None, pairs: Set = None, level: Level = "warning") -> None:
     """Create what is missing and correct what differs; running it twice changes nothing."""
     loaded = configure(config, pairs, level)
-    for line in topics.create(loaded.settings.kafka) or ["every topic is as it should be"]:
+    for line in topics.create(kafka_of(loaded)) or ["every topic is as it should be"]:
         typer.echo(line)
 
 
@@ -29,7 +29,7 @@ def create(config: Config = None, pairs: Set = None, level: Level = "warning") -
 def diff(config: Config = None, pairs: Set = None, level: Level = "warning") -> None:
     """Say what differs, change nothing; exit status 1 if anything does."""
     loaded = configure(config, pairs, level)
-    found = topics.diff(loaded.settings.kafka)
+    found = topics.diff(kafka_of(loaded))
     for difference in found:
         typer.echo(f"{difference.topic}: {difference.what}")
     if found:
