@@ -74,8 +74,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def produce(kafka: KafkaSettings, numbers: range, partitions: int = 1) -> None:
-    producer = Producer(kafka.producer())
+def produce(kafka: KafkaSettings, numbers: range, partitions: int = 1, producer: Producer | None = None) -> None:
+    producer = producer or Producer(kafka.producer())
     for n in numbers:
         producer.produce(kafka.topic("queries"), str(n), partition=n % partitions)
     assert producer.flush(10) == 0
@@ -270,9 +270,10 @@ def test_many_members_come_and_go_nothing_is_lost(bootstrap: str) -> None:
     produced = threading.Event()
 
     def feed() -> None:
-        for start in range(0, 3_000, 100):
-            produce(kafka, range(start, start + 100), partitions=4)
-            time.sleep(0.05)
+        producer = Producer(kafka.producer())
+        for start in range(0, 3_000, 50):
+            produce(kafka, range(start, start + 50), partitions=4, producer=producer)
+            time.sleep(0.04)
         produced.set()
 
     members = [Member(kafka, finishing=True) for _ in range(3)]
