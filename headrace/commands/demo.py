@@ -29,6 +29,7 @@ def demo(
     rate: Annotated[float | None, typer.Option(min=1, max=20_000, help="A second.", show_default="calibrated")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, max=3_600, help="Of the steady phase, instead.")] = None,
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill an executor with -9 in the middle of it.")] = False,
+    torch: Annotated[bool, typer.Option("--torch", help="Load the torch variants too; slower to start.")] = False,
     executors: Annotated[int | None, typer.Option(min=1, show_default="cores, at most 4")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, the rest on stderr.")] = False,
 ) -> None:
@@ -36,7 +37,7 @@ def demo(
 
     Exit status 1 if any query has no answer, or two that are not marked as copies.
     """
-    loaded = with_defaults(config, pairs, configure(config, pairs, level, up={"executors": executors}))
+    loaded = with_defaults(config, pairs, configure(config, pairs, level, up={"executors": executors}), torch=torch)
     console = Console(stderr=json, width=None if Console().is_terminal else 140)
     until_stopped()
     try:
@@ -44,9 +45,11 @@ def demo(
         build_all(default_out(), console)
         stack = Stack(loaded, config=config, records=records_for(loaded, console.print), tell=console.print)
         with stack:
-            stack.wait_ready()
+            heard = stack.wait_ready()
             console.print(f"ready {time.monotonic() - began:.0f} s after the start")
-            found = Demo(stack, loaded, console).run(queries=queries, rate_qps=rate, seconds=seconds, chaos=chaos)
+            found = Demo(stack, loaded, console).run(
+                heard, queries=queries, rate_qps=rate, seconds=seconds, chaos=chaos
+            )
     except KeyboardInterrupt:
         console.print("stopped")
         raise typer.Exit(STOPPED) from None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from registry.catalog import Catalog
+from registry.catalog import Offer
 from streams.clock import to_ms
 from streams.contract import OnMiss
 from streams.payloads import encode_npy
@@ -49,13 +49,13 @@ class Material:
 
 
 class Mix:
-    """Draws queries. Floors lie just under the accuracies that the catalogue has, so that every step is asked for."""
+    """Draws queries. Floors lie just under the accuracies that can be served, so that every step is asked for."""
 
-    def __init__(self, material: Material, catalog: Catalog, *, rng: np.random.Generator) -> None:
+    def __init__(self, material: Material, offers: Sequence[Offer], *, rng: np.random.Generator) -> None:
         self._material = material
         self._rng = rng
-        self._unit_ms = max(to_ms(o.latency.p50_us[1]) for o in catalog.offers() if o.task == IMAGES)
-        self._floors = {task: _floors(catalog, task) for task in (DIGITS, IMAGES)}
+        self._unit_ms = max(to_ms(o.latency.p50_us[1]) for o in offers if o.task == IMAGES)
+        self._floors = {task: _floors(offers, task) for task in (DIGITS, IMAGES)}
         self._next_digit = self._next_photograph = 0
 
     def digit(self, *, slo_ms: float | None = None, floor: float | None = None) -> Query:
@@ -97,7 +97,7 @@ def slo_ms(times: float, unit_ms: float) -> float:
     return SLO_STEP_MS * math.ceil(times * unit_ms / SLO_STEP_MS)
 
 
-def _floors(catalog: Catalog, task: str) -> list[float | None]:
+def _floors(offers: Sequence[Offer], task: str) -> list[float | None]:
     """No floor, and each accuracy rounded down to three digits."""
-    found = {int(model.accuracy.value * 1_000) / 1_000 for model in catalog.models.values() if model.task == task}
+    found = {int(offer.accuracy * 1_000) / 1_000 for offer in offers if offer.task == task}
     return [None, *sorted(found)]

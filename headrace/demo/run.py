@@ -6,7 +6,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from headrace.demo.live import Progress
 from headrace.demo.load import Load
 from headrace.demo.queries import DIGITS, IMAGES, Material, Mix, slo_ms
 from headrace.demo.report import Report, report
+from headrace.listen import Heard
 from headrace.settings import Loaded
-from headrace.stack import Stack
+from headrace.stack import NotReady, Stack
 from registry import topic
 from registry.catalog import Catalog, Offer
 from streams.contract import OnMiss
@@ -49,14 +50,14 @@ class Plan(NamedTuple):
 
 
 def calibrate(
-    catalog: Catalog, *, executors: int, queries: int, rate_qps: float | None, seconds: float | None, chaos: bool
+    offers: Sequence[Offer], *, executors: int, queries: int, rate_qps: float | None, seconds: float | None, chaos: bool
 ) -> Plan:
     """A load that this machine can bear, from its measured profiles.
 
     Images may keep a fifth of the cores busy, digits come at 150/s, and the steady phase is as long as `queries`
     last at that rate, unless the rate or the time is given.
     """
-    images = [offer for offer in catalog.offers() if offer.task == IMAGES]
+    images = [offer for offer in offers if offer.task == IMAGES]
     best = max(offer.accuracy for offer in images)
     dearest_s = max(offer.latency.p50_us[1] for offer in images) / 1e6
     images_qps = max(IMAGES_QPS_MIN, IMAGE_CORES * executors / dearest_s)
@@ -71,6 +72,16 @@ def calibrate(
         chaos=chaos,
         seed=0,
     )
+
+
+def resident(catalog: Catalog, heard: Heard) -> list[Offer]:
+    """What some executor can run now. Raises: NotReady if a task of the demo is not among it."""
+    lanes = {(lane.variant, telemetry.pool) for telemetry in heard.ready for lane in telemetry.lanes}
+    offers = [offer for offer in catalog.offers() if (offer.variant, offer.pool) in lanes]
+    for task in (DIGITS, IMAGES):
+        if not any(offer.task == task for offer in offers):
+            raise NotReady(f"no executor runs a variant for {task}; the executors' logs say what they refused")
+    return offers
 
 
 def _items_per_s(offer: Offer) -> float:
@@ -89,18 +100,18 @@ class Demo:
         self._behind_s = 0.0
         self._material = Material()
 
-    def run(self, *, queries: int, rate_qps: float | None, seconds: float | None, chaos: bool) -> Report:
-        """Warm up, load, overload, wait; the stack must be ready."""
+    def run(self, heard: Heard, *, queries: int, rate_qps: float | None, seconds: float | None, chaos: bool) -> Report:
+        """Warm up, load, overload, wait; `heard` is the fleet when it was ready."""
         began = time.monotonic()
-        catalog = topic.read(self._stack.kafka)
+        offers = resident(topic.read(self._stack.kafka), heard)
         plan = calibrate(
-            catalog, executors=self._executors, queries=queries, rate_qps=rate_qps, seconds=seconds, chaos=chaos
+            offers, executors=self._executors, queries=queries, rate_qps=rate_qps, seconds=seconds, chaos=chaos
         )
-        mix = Mix(self._material, catalog, rng=np.random.default_rng(plan.seed))
+        mix = Mix(self._material, offers, rng=np.random.default_rng(plan.seed))
         batches = Batches(self._ports)
         with Load(self._stack.kafka, self._ledger, run=secrets.token_hex(3)) as load, self._progress() as progress:
             batches.start()
-            self._warm(load, mix, progress, catalog)
+            self._warm(load, mix, progress, offers)
             self._steady(load, mix, progress, plan)
             self._overload(load, mix, progress, plan)
             progress.phase = "waiting for the last answers"
@@ -114,9 +125,9 @@ class Demo:
             behind_s=self._behind_s,
         )  # fmt: skip
 
-    def _warm(self, load: Load, mix: Mix, progress: Progress, catalog: Catalog) -> None:
+    def _warm(self, load: Load, mix: Mix, progress: Progress, offers: Sequence[Offer]) -> None:
         progress.phase = "warming up"
-        floors = sorted({offer.accuracy for offer in catalog.offers() if offer.task == DIGITS})
+        floors = sorted({offer.accuracy for offer in offers if offer.task == DIGITS})
         for _ in range(WARM_ROUNDS * self._executors):
             for floor in floors:
                 load.send(mix.digit(floor=floor), "warm-up")

@@ -10,12 +10,13 @@ from headrace.settings import Loaded, load
 from streams.broker.ports import bindable, free
 
 MEASURE_S = 1.0  # a variant: a profile good enough to choose by, and a start that is not mostly measuring
+ONNX = ("*/onnxruntime",)  # importing torch in every executor takes as long as all the rest of a start
 TRIES = 50
 
 
-def with_defaults(config: Path | None, pairs: list[str] | None, given: Loaded) -> Loaded:
+def with_defaults(config: Path | None, pairs: list[str] | None, given: Loaded, *, torch: bool) -> Loaded:
     """The same settings, with the examples as models, ports to read metrics from, short measurements, and on a
-    configured cluster a prefix of its own.
+    configured cluster a prefix of its own. Without `torch` only onnxruntime's variants are loaded.
 
     Raises: BadSettings, PortTaken.
     """
@@ -25,6 +26,8 @@ def with_defaults(config: Path | None, pairs: list[str] | None, given: Loaded) -
         ("up", "observe_port"): _ports(up.routers + up.executors),
         ("executor", "measure_s"): MEASURE_S,
     }
+    if not torch:
+        wanted["executor", "variants"] = ONNX
     if given.cluster_given:
         wanted["kafka", "prefix"] = "headrace-demo."
     flags: dict[str, dict[str, Any]] = {"up": {"executors": up.executors}}
