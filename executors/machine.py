@@ -39,7 +39,7 @@ from executors.stock import Stock
 from streams.clock import NEVER
 from streams.records import LaneReport
 
-PATIENT_SHARE = 9  # after so many batches of timed work, one of patient work that waits goes first: none starves
+PATIENT_SHARE = 9  # after so many batches of other work, one of patient work that waits goes first: none starves
 HEAP_SPARE = 1_024  # finished entries of the deadline heap that are not worth a rebuild
 
 
@@ -108,7 +108,7 @@ class Machine:
             case BatchFailed(batch_id):
                 self._failed(batch_id, out)
             case VariantLoaded():
-                self._loaded(event)
+                self._loaded(event, out)
             case VariantUnloaded(variant):
                 self._unloaded(variant, out)
             case Draining():
@@ -207,12 +207,13 @@ class Machine:
         batch.stock.running -= len(batch.jobs)
         return batch
 
-    def _loaded(self, event: VariantLoaded) -> None:
+    def _loaded(self, event: VariantLoaded, out: list[Command]) -> None:
         assert event.width <= self.cores, (event.width, self.cores)
         known = self._stocks.get(event.variant)
         if known is not None and known.width == event.width:
             known.learn(event.latency)
         else:
+            self._unloaded(event.variant, out)
             lanes = self.cores // event.width
             self._stocks[event.variant] = Stock(event.variant, event.latency, width=event.width, lanes=lanes)
 
@@ -290,7 +291,7 @@ class Machine:
             jobs = [job for job in jobs if not job.done]
             if jobs:
                 self._run(stock, jobs, Reason.RETRY, len(jobs), now_us, out)
-        while self.free > 0:
+        while self.free > 0 and not self._retries:
             best: Choice | None = None
             self._fire_us = NEVER
             for stock in self._stocks.values():
@@ -306,7 +307,7 @@ class Machine:
     def _choose(self, stock: Stock, now_us: int, out: list[Command]) -> Choice | None:
         """What this variant would run now, after letting go whom it must; None while it waits."""
         timed = stock.timed
-        starving = bool(stock.patient) and stock.timed_runs >= PATIENT_SHARE
+        starving = bool(stock.patient) and stock.passed >= PATIENT_SHARE
         if starving or not timed.jobs:
             return self._choose_patient(stock, starving=starving, now_us=now_us)
         slo_us = timed.deadlines_us[0] - timed.jobs[0].queued_us
@@ -347,7 +348,9 @@ class Machine:
 
     def _fire(self, choice: Choice, now_us: int, out: list[Command]) -> None:
         stock = choice.stock
-        stock.timed_runs = 0 if choice.patient or not stock.patient else stock.timed_runs + 1
+        for other in self._stocks.values():
+            first = choice.patient and other is stock
+            other.passed = 0 if first or not other.patient else other.passed + 1
         if choice.patient:
             jobs = [stock.patient.popleft() for _ in range(choice.size)]
         else:

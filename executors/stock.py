@@ -33,7 +33,7 @@ class Stock:
         self.patient: deque[Job] = deque()
         self.preparing = 0
         self.running = 0
-        self.timed_runs = 0  # batches of timed work since patient work that waits last ran
+        self.passed = 0  # batches of other work since patient work that waits here last ran
         self.rate = Rate()
         self.drift = 1.0
         self._measured = Drift()

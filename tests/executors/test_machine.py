@@ -1,0 +1,305 @@
+"""The executor's machine by example: whole command lists, with the rules of builders.Bench checked at every event."""
+
+from __future__ import annotations
+
+from executors.events import (
+    Deliver,
+    Draining,
+    Expire,
+    Fail,
+    HandBack,
+    SlotsRevoked,
+    Spoiled,
+    VariantUnloaded,
+)
+from executors.machine import HEAP_SPARE
+from streams.clock import NEVER
+from tests.executors.builders import MS, T0, Bench, ran
+
+# CURVE runs 1, 2, 3, 4 jobs in 3, 4, 5, 6 ms. At 600/s four are worth waiting for, at 333/s two, at rest one.
+
+
+def test_machine_at_rest_runs_at_once() -> None:
+    """Nothing else is to be expected, so the first job runs alone."""
+    bench = Bench()
+    a = bench.job(100)
+
+    assert bench.arrive(a) == [ran(1, a, reason="target", target=1, slack_ms=97)]
+
+
+def test_machine_fires_at_target() -> None:
+    """The second of two makes the batch worth its start."""
+    bench = Bench().busy(333)
+    a, b = bench.job(100), bench.job(100)
+
+    assert bench.arrive(a) == []
+    assert bench.arrive(b) == [ran(1, a, b, reason="target", target=2, slack_ms=96)]
+
+
+def test_machine_runs_a_full_batch_by_deadline() -> None:
+    """Four is the cap; the earliest deadlines go first, in their order, and the fifth waits for the core."""
+    bench = Bench().busy(600)
+    a, b, c, d, e = (bench.job(ms) for ms in (90, 80, 99, 70, 60))
+
+    assert bench.arrive(a, b, c, d, e) == [ran(1, e, d, b, a, reason="full", target=4, slack_ms=54)]
+
+
+def test_machine_waits_until_the_frontrun_instant() -> None:
+    """16 ms is the last start at which a batch of two would still be in time for 20 ms."""
+    bench = Bench().busy(600)
+    a = bench.job(20)
+
+    assert bench.arrive(a) == []
+    assert bench.machine.next_wake_us == T0 + 16 * MS
+    assert bench.tick(15.999) == []
+    assert bench.tick(16) == [ran(1, a, reason="frontrun", target=4, slack_ms=1)]
+
+
+def test_machine_phi_and_reserve_shorten_the_wait() -> None:
+    """Half of the way to the frontrun, which is 3 ms earlier for the way back."""
+    bench = Bench(phi=0.5, reserve_us=3 * MS).busy(600)
+    a = bench.job(20)
+
+    assert bench.arrive(a) == []
+    assert bench.machine.next_wake_us == T0 + 6_500
+    assert bench.tick(6.5) == [ran(1, a, reason="frontrun", target=4, slack_ms=7.5)]
+
+
+def test_machine_without_deadline_runs_at_once() -> None:
+    """However high the rate: there is no slack to spend for those that have no deadline."""
+    bench = Bench().busy(600)
+    a = bench.job()
+
+    assert bench.arrive(a) == [ran(1, a, reason="eager", target=4, slack_ms=None)]
+
+
+def test_machine_free_place_is_taken_by_the_patient() -> None:
+    """A job without a deadline rides along with the timed one as far as the head can bear it."""
+    bench = Bench().busy(600)
+    first, a, b, c = bench.job(), bench.job(13), bench.job(), bench.job()
+    bench.arrive(first)
+    bench.arrive(a, b, c)
+
+    got = bench.at(9).finish(1)
+
+    assert got == [Deliver(first, 1, 0), ran(2, a, b, reason="frontrun", target=4, slack_ms=0)]
+
+
+def test_machine_queued_job_expires_at_its_deadline() -> None:
+    """The core is busy; the deadline does not wait for it."""
+    bench = Bench()
+    first, a = bench.job(), bench.job(10)
+    bench.arrive(first)
+    bench.arrive(a)
+
+    assert bench.machine.next_wake_us == T0 + 10 * MS
+    assert bench.tick(9.999) == []
+    assert bench.tick(10) == [Expire(a, "deadline_passed")]
+
+
+def test_machine_running_job_expires_and_its_result_is_not_delivered() -> None:
+    """The batch runs on for the other; the expired one has had its answer."""
+    bench = Bench()
+    a, b = bench.job(10), bench.job(50)
+    bench.arrive(a, b)
+
+    assert bench.tick(10) == [Expire(a, "deadline_passed")]
+    assert bench.at(20).finish(1) == [Deliver(b, 1, 1)]
+
+
+def test_machine_undecoded_job_expires_and_is_forgotten() -> None:
+    """What the decoder brings later, good or spoiled, changes nothing."""
+    bench = Bench()
+    a, b = bench.job(10, ready=False), bench.job(10, ready=False)
+
+    assert bench.arrive(a, b) == []
+    assert bench.tick(10) == [Expire(a, "deadline_passed"), Expire(b, "deadline_passed")]
+    assert bench.prepared(a) == []
+    assert bench.tell(Spoiled(b)) == []
+    assert [r.queued for r in bench.machine.reports()] == [0]
+
+
+def test_machine_decoded_job_runs() -> None:
+    """An undecoded job is no part of a batch until it is ready."""
+    bench = Bench()
+    a = bench.job(100, ready=False)
+
+    assert bench.arrive(a) == []
+    assert bench.prepared(a) == [ran(1, a, reason="target", target=1, slack_ms=97)]
+
+
+def test_machine_spoiled_input_fails_alone() -> None:
+    """It never ran, so there is no batch to name."""
+    bench = Bench()
+    a = bench.job(100, ready=False)
+    bench.arrive(a)
+
+    assert bench.tell(Spoiled(a)) == [Fail(a, None)]
+
+
+def test_machine_late_ok_runs_after_work_that_is_in_time() -> None:
+    """`late` missed its deadline in the queue: it is not expired, and waits for the one that is in time."""
+    bench = Bench()
+    first, late, a = bench.job(), bench.job(10, late_ok=True), bench.job(40)
+    bench.arrive(first)
+    bench.arrive(late, a)
+
+    assert bench.tick(10) == []
+    assert bench.at(12).finish(1) == [Deliver(first, 1, 0), ran(2, a, reason="target", target=1, slack_ms=25)]
+    assert bench.at(15).finish(2) == [Deliver(a, 2, 0), ran(3, late, reason="eager", target=4, slack_ms=-8)]
+    assert bench.tick(1_000) == []
+    assert bench.finish(3) == [Deliver(late, 3, 0)]
+
+
+def test_machine_late_ok_is_not_expired_while_it_runs_or_is_decoded() -> None:
+    """Wherever its deadline finds it, it is answered with its result."""
+    bench = Bench()
+    a, b = bench.job(10, late_ok=True), bench.job(10, late_ok=True, ready=False)
+    bench.arrive(a, b)
+
+    assert bench.tick(10) == []
+    assert bench.at(20).finish(1) == [Deliver(a, 1, 0)]
+    assert bench.prepared(b) == [ran(2, b, reason="eager", target=4, slack_ms=-13)]
+
+
+def test_machine_window_drop_lets_go_whom_the_batch_cannot_save() -> None:
+    """At 10 ms nothing ends by 12; that one is told at once, and the other three run together."""
+    bench = Bench()
+    first, *jobs = bench.job(), bench.job(12), bench.job(30), bench.job(30), bench.job(30)
+    bench.arrive(first)
+    bench.arrive(*jobs)
+
+    assert bench.at(10).finish(1) == [
+        Deliver(first, 1, 0),
+        Expire(jobs[0], "would_be_late"),
+        ran(2, *jobs[1:], reason="target", target=1, slack_ms=15),
+    ]
+
+
+def test_machine_window_drop_off_lets_nobody_go() -> None:
+    """The ablation: the head runs though it will be late."""
+    bench = Bench(window_drop=False)
+    first, a = bench.job(), bench.job(12)
+    bench.arrive(first)
+    bench.arrive(a)
+
+    assert bench.at(10).finish(1) == [Deliver(first, 1, 0), ran(2, a, reason="eager", target=1, slack_ms=-1)]
+
+
+def test_machine_bad_input_fails_alone() -> None:
+    """A batch of four with one bad input is halved until that one is left: the other three are delivered."""
+    bench = Bench().busy(600)
+    a, bad, c, d = bench.job(100), bench.job(100, ref="bad"), bench.job(100), bench.job(100)
+    bench.arrive(a, bad, c, d)
+
+    assert bench.fail(1) == [ran(2, a, bad, reason="retry", target=2, slack_ms=96)]
+    assert bench.fail(2) == [ran(3, c, d, reason="retry", target=2, slack_ms=96)]
+    assert bench.finish(3) == [Deliver(c, 3, 0), Deliver(d, 3, 1), ran(4, a, reason="retry", target=1, slack_ms=97)]
+    assert bench.finish(4) == [Deliver(a, 4, 0), ran(5, bad, reason="retry", target=1, slack_ms=97)]
+    assert bench.fail(5) == [Fail(bad, 5)]
+
+
+def test_machine_part_that_waits_to_run_again_expires_in_time() -> None:
+    """A retry waits for the core like anyone else, and its deadline counts."""
+    bench = Bench()
+    a, b = bench.job(10), bench.job(50)
+    bench.arrive(a, b)
+    bench.fail(1)  # a runs again, b waits
+
+    assert bench.tick(10) == [Expire(a, "deadline_passed")]
+    assert bench.tick(50) == [Expire(b, "deadline_passed")]
+    assert bench.finish(2) == []
+
+
+def test_machine_draining_hands_back_what_does_not_run() -> None:
+    """Queued and undecoded jobs go back, whatever their deadline; what runs is finished; nothing more is taken."""
+    bench = Bench()
+    a, b, c, d, e = bench.job(), bench.job(50), bench.job(), bench.job(50, ready=False), bench.job(50)
+    bench.arrive(a)
+    bench.arrive(b, c, d)
+
+    assert bench.tell(Draining()) == [HandBack(b), HandBack(c), HandBack(d)]
+    assert bench.arrive(e) == [HandBack(e)]
+    assert bench.finish(1) == [Deliver(a, 1, 0)]
+    assert bench.prepared(d) == []
+    assert bench.machine.next_wake_us == NEVER
+
+
+def test_machine_revoked_slot_hands_back_its_own_jobs() -> None:
+    """The other slot's job stays, and so does what runs, of either."""
+    bench = Bench()
+    a, b, c, d = bench.job(slot=1), bench.job(50, slot=1), bench.job(60, slot=2), bench.job(slot=1, ready=False)
+    bench.arrive(a)
+    bench.arrive(b, c, d)
+
+    assert bench.tell(SlotsRevoked(frozenset({1}))) == [HandBack(b), HandBack(d)]
+    assert bench.finish(1) == [Deliver(a, 1, 0), ran(2, c, reason="target", target=1, slack_ms=57)]
+
+
+def test_machine_unknown_variant_is_handed_back() -> None:
+    """The router knows better, or will."""
+    bench = Bench()
+    a = bench.job(50, variant="elsewhere")
+
+    assert bench.arrive(a) == [HandBack(a)]
+
+
+def test_machine_unloaded_variant_hands_back_its_queue() -> None:
+    """What runs is finished on the instance it has."""
+    bench = Bench()
+    a, b, c = bench.job(), bench.job(50), bench.job()
+    bench.arrive(a)
+    bench.arrive(b, c)
+
+    assert bench.tell(VariantUnloaded("v")) == [HandBack(b), HandBack(c)]
+    assert bench.finish(1) == [Deliver(a, 1, 0)]
+
+
+def test_machine_unloaded_variant_hands_back_what_was_to_run_again() -> None:
+    """Its instances are gone: neither a part that waits, nor one that fails later, is run again; decoding is moot."""
+    bench = Bench()
+    a, b, c, d, e = (bench.job(ready=n < 4) for n in range(5))
+    bench.arrive(a)
+    bench.arrive(b, c, d)
+    bench.finish(1)
+    bench.fail(2)  # (b, c) run again, d waits
+    bench.arrive(e)
+
+    assert bench.tell(VariantUnloaded("v")) == [HandBack(d), HandBack(e)]
+    assert bench.fail(3) == [HandBack(b), HandBack(c)]
+    bench.load()
+    assert bench.prepared(e) == []
+    assert [report.queued for report in bench.machine.reports()] == [0]
+
+
+def test_machine_variant_of_another_width_hands_back_its_queue() -> None:
+    """The queue of the old width is not lost with it."""
+    bench = Bench(cores=2)
+    a, b, c = bench.job(), bench.job(), bench.job(50)
+    bench.arrive(a)
+    bench.arrive(b)
+    bench.arrive(c)
+
+    assert bench.load("v", width=2) == [HandBack(c)]
+    assert bench.finish(1) == [Deliver(a, 1, 0)]
+    assert bench.finish(2) == [Deliver(b, 2, 0)]
+
+
+def test_machine_result_that_comes_at_the_deadline_is_expired() -> None:
+    """No answer goes out as in time after its deadline, even if no tick came in between."""
+    bench = Bench()
+    a, b = bench.job(10), bench.job(11)
+    bench.arrive(a, b)
+
+    assert bench.at(10).finish(1) == [Expire(a, "deadline_passed"), Deliver(b, 1, 1)]
+
+
+def test_machine_forgets_finished_jobs_long_before_their_deadlines() -> None:
+    """One open job with a near deadline does not keep thousands of finished ones, with their inputs, in memory."""
+    bench = Bench(("v", 1), ("w", 1), cores=2)
+    bench.arrive(bench.job(100, variant="w"))
+    for _ in range(3 * HEAP_SPARE):
+        bench.arrive(bench.job(86_400_000))
+        bench.finish(max(bench.running))
+
+    assert len(bench.machine._deadlines) <= HEAP_SPARE + 3
