@@ -10,7 +10,7 @@ from typing import Literal
 Level = Literal["debug", "info", "warning", "error"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_QUIET = ("faust", "mode", "aiokafka", "asyncio", "urllib3")  # their info is ours at debug
+_QUIET = ("faust", "mode", "aiokafka", "asyncio", "librdkafka", "urllib3")
 
 
 def setup(level: Level) -> None:
@@ -20,7 +20,7 @@ def setup(level: Level) -> None:
     handler.setFormatter(OneLine())
     logging.basicConfig(level=number, handlers=[handler], force=True)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
+        logging.getLogger(name).setLevel(number if number == logging.DEBUG else min(number + 10, logging.ERROR))
     logging.captureWarnings(capture=True)
 
 
