@@ -1,0 +1,128 @@
+"""The command line as a user meets it: quick help, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrace.cli import COMMANDS, load
+
+
+def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """`headrace ARGS` in a process and a working directory of its own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HEADRACE_", "KAFKA_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "headrace", *args],
+        cwd=cwd, env={**kept, **env}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.xfail(reason="headrace/__init__.py imports the clients eagerly", strict=True)
+def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
+    """Help is a table: neither Kafka's library nor pydantic nor any framework is imported for it."""
+    program = """if True:
+        import sys
+        from headrace.cli import app
+        try:
+            app(["--help"], standalone_mode=False)
+        finally:
+            heavy = {"confluent_kafka", "pydantic", "numpy", "msgspec", "faust", "torch", "rich.console"}
+            print(sorted(heavy & set(sys.modules)))
+    """
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    *text, imported = done.stdout.splitlines()
+    assert all(any(line.strip().startswith(name) for line in text) for name in COMMANDS)
+    assert imported == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_of_every_command_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each name of the table is a module with a command."""
+    load(name).main(["--help"], prog_name=name, standalone_mode=False)
+
+    assert capsys.readouterr().out.startswith(f"Usage: {name}")
+
+
+def test_client_fault_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    """Bad settings are the caller's to change."""
+    done = run("config", "--set", "kafka.slots=0", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr == ("headrace: bad_settings: [kafka] slots = '0' (flag): should be greater than or equal to 1\n")
+
+
+def test_server_fault_is_one_line_and_exit_3(tmp_path: Path) -> None:
+    """A cluster that does not answer is not the caller's mistake."""
+    done = run("topics", "diff", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")
+
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("headrace: cluster_unreachable: no Kafka answers at 127.0.0.1:9")
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_variable_shows_the_traceback_as_well(tmp_path: Path) -> None:
+    """For those who want to see where."""
+    done = run("config", "--set", "nonsense", cwd=tmp_path, HEADRACE_DEBUG="1")
+
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1] == "headrace: bad_settings: --set 'nonsense' is not section.key=value"
+
+
+def test_unknown_benchmark_lists_those_that_exist(tmp_path: Path) -> None:
+    """The names are found, not kept in a second list."""
+    done = run("bench", "nothing", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "no benchmark 'nothing'; there are " in done.stderr
+    assert "router" in done.stderr
+    assert "role" not in done.stderr
+
+
+def test_status_json_nothing_configured_says_unreachable(tmp_path: Path) -> None:
+    """Without a local broker and a cluster there is nothing to show."""
+    done = run("status", "--json", "--set", "kafka.bootstrap=127.0.0.1:9", cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert "cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["router", "executor"])
+def test_check_of_a_role_exits_before_any_kafka(tmp_path: Path, role: str) -> None:
+    """--check validates and exits, although nothing listens at the address."""
+    done = run(role, "--check", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")
+
+    assert done.returncode == 0, done.stderr
+    assert "in order" in done.stdout
+
+
+def test_version_names_what_it_stands_on(tmp_path: Path) -> None:
+    """The lines of a bug report."""
+    done = run("version", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("headrace ")
+    assert "confluent-kafka " in done.stdout
+
+
+def test_doctor_local_reports_every_subject(tmp_path: Path) -> None:
+    """Each line is a verdict, a subject and a detail; nothing needs a cluster."""
+    done = run("doctor", "--local", cwd=tmp_path)
+
+    subjects = {line[6:21].strip() for line in done.stdout.splitlines()}
+    assert {"python", "disk", "cores", "cluster", "models", "broker java"} <= subjects
+    assert {line[:4].strip() for line in done.stdout.splitlines()} <= {"ok", "warn", "fail"}
+
+
+def test_register_check_names_the_problem(tmp_path: Path) -> None:
+    """A folder without manifests is told in one line, with the remedy."""
+    done = run("register", ".", "--check", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("headrace: bad_manifest: ")
