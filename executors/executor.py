@@ -199,9 +199,12 @@ class Executor:
             dispatch = held.dispatch
             self._reporter.received(dispatch)
             resident = self.residents.get(dispatch.variant)
-            if one.marked and now_us >= dispatch.deadline_us and not dispatch.late_ok:
+            # What the former owner of the slot may have had goes back. What is marked only because this process was
+            # stopped for a while stays and runs: handed back, it would come here again.
+            inherited = one.offset < one.prefix.fence
+            if inherited and now_us >= dispatch.deadline_us and not dispatch.late_ok:
                 self._answering.refuse(held, _passed(dispatch, now_us))
-            elif one.marked or resident is None or self._draining:
+            elif inherited or resident is None or self._draining:
                 self._answering.hand_back(held, marked=one.marked)
             elif not (dispatch.keep and dispatch.marked and self._answering.again(held)):
                 job = Job(
