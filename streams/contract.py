@@ -76,7 +76,9 @@ QUERY_HEADERS = (
         "kafka_replyPartition",
         "its partition; Spring: 4 bytes, big endian",
     ),
-    HeaderRow("correlation-id", "ce_correlationid", "kafka_correlationId", "any bytes, echoed unchanged"),
+    HeaderRow(
+        "correlation-id", "ce_correlationid", "kafka_correlationId", "any bytes, at most 1,024; echoed unchanged"
+    ),
     HeaderRow("content-type", "content-type", "", "of the value: " + ", ".join(CONTENT_TYPES)),
     HeaderRow("traceparent", "traceparent", "", "W3C trace context, carried to the answer"),
 )

@@ -34,6 +34,8 @@ class ServerFault(HeadraceError):
 
 
 class BadHeader(ClientFault):
+    """A header of the query cannot be read, or its value is out of bounds."""
+
     code = "bad_header"
 
 
@@ -44,22 +46,32 @@ class BadReplyAddress(BadHeader):
 
 
 class NoTarget(ClientFault):
+    """The query names no task, model or variant, or more than one."""
+
     code = "no_target"
 
 
 class UnsupportedContentType(ClientFault):
+    """The payload's content type is not one that is served, or not one that this task takes."""
+
     code = "unsupported_content_type"
 
 
 class EmptyPayload(ClientFault):
+    """The record has no value, or an empty one."""
+
     code = "empty_payload"
 
 
 class BadPayload(ClientFault):
+    """The payload is not what its content type says, or not what the model takes."""
+
     code = "bad_payload"
 
 
 class ReplyTopicRefused(ClientFault):
+    """The reply topic is not allowed or does not exist; the refusal itself is on `results`."""
+
     code = "reply_topic_refused"
 
 
@@ -67,18 +79,26 @@ class ReplyTopicRefused(ClientFault):
 
 
 class UnknownTarget(ClientFault):
+    """No such task, model or variant is registered."""
+
     code = "unknown_target"
 
 
 class AccuracyUnreachable(ClientFault):
+    """No variant of the target is accurate enough; the message names the best."""
+
     code = "accuracy_unreachable"
 
 
 class CostUnreachable(ClientFault):
+    """No variant that meets the other requirements is cheap enough; the message names the cheapest."""
+
     code = "cost_unreachable"
 
 
 class DeadlineUnreachable(ClientFault):
+    """The deadline is shorter than the fastest suitable variant takes alone."""
+
     code = "deadline_unreachable"
 
 
@@ -100,10 +120,14 @@ class WouldBeLate(ClientFault):
 
 
 class NoExecutor(ServerFault):
+    """No live executor serves what was asked."""
+
     code = "no_executor"
 
 
 class Overloaded(ServerFault):
+    """More queries wait than may wait."""
+
     code = "overloaded"
 
 
@@ -111,6 +135,8 @@ class Overloaded(ServerFault):
 
 
 class ModelFailed(ServerFault):
+    """The model raised, or gave what cannot be sent."""
+
     code = "model_failed"
     retryable = False
 
@@ -128,6 +154,8 @@ class AttemptsExhausted(ServerFault):
 
 
 class ResultTooLarge(ServerFault):
+    """The result is larger than a record may be."""
+
     code = "result_too_large"
     retryable = False
 
@@ -151,7 +179,7 @@ class BadSettings(ClientFault):
 
 
 class BadRecord(ServerFault):
-    """A control record (registry, fleet) that this version cannot read."""
+    """A record that this version cannot read: an answer, or one of registry or fleet."""
 
     code = "bad_record"
     retryable = False
