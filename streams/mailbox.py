@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from streams.rdlog import log as rdkafka
 from streams.settings import KafkaSettings
 from streams.watermark import end_offset
 
@@ -45,7 +46,7 @@ class Mailbox(threading.Thread):
         self._sink = sink
         self._on_broken = on_broken
         self._stop_requested = threading.Event()
-        self._consumer = Consumer(_config(kafka), logger=log)
+        self._consumer = Consumer(_config(kafka), logger=rdkafka)
         try:
             end = end_offset(self._consumer, topic, self.partition, timeout_s=timeout_s)
             self._consumer.assign([TopicPartition(topic, self.partition, end)])
