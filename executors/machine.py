@@ -193,7 +193,7 @@ class Machine:
                 job.running = False
                 self._settle(job, Fail(job, batch_id), out)
             return
-        if batch.stock.variant not in self._stocks:
+        if self._stocks.get(batch.stock.variant) is not batch.stock:  # unloaded meanwhile, and perhaps loaded anew
             for job in jobs:
                 self._back(job, out)
             return

@@ -272,6 +272,21 @@ def test_machine_unloaded_variant_hands_back_what_was_to_run_again() -> None:
     assert [report.queued for report in bench.machine.reports()] == [0]
 
 
+def test_machine_batch_that_fails_after_its_variant_was_loaded_anew_is_handed_back() -> None:
+    """Halves of it would run on instances of the new width and be counted by the old one."""
+    bench = Bench(cores=2)
+    hold, a, b = bench.job(), bench.job(), bench.job()
+    bench.load("v", width=2)
+    bench.arrive(hold)
+    bench.arrive(a, b)
+    bench.finish(1)
+    bench.tell(VariantUnloaded("v"))
+    bench.load("v", width=1)
+
+    assert bench.fail(2) == [HandBack(a), HandBack(b)]
+    assert bench.machine.free == 2
+
+
 def test_machine_variant_of_another_width_hands_back_its_queue() -> None:
     """The queue of the old width is not lost with it."""
     bench = Bench(cores=2)
