@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException
@@ -109,6 +110,7 @@ def create(kafka: KafkaSettings, admin: AdminClient | None = None) -> list[str]:
             except KafkaException as refused:
                 if refused.args[0].name() != "TOPIC_ALREADY_EXISTS":  # another `create` at the same moment
                     raise
+        _wait_visible(admin, kafka)
     for row in table(kafka):
         name = kafka.topic(row.name)
         if name not in known:
@@ -125,6 +127,21 @@ def create(kafka: KafkaSettings, admin: AdminClient | None = None) -> list[str]:
             admin.incremental_alter_configs([resource])[resource].result()
             done.append(f"{name}: set {', '.join(f'{k}={v}' for k, v in wrong.items())}")
     return done
+
+
+def _wait_visible(admin: AdminClient, kafka: KafkaSettings) -> None:
+    """The controller answers before every broker knows: wait until metadata shows the topics.
+
+    Raises: Unreachable if that takes longer than REQUEST_S.
+    """
+    wanted = {kafka.topic(row.name) for row in table(kafka)}
+    end = time.monotonic() + REQUEST_S
+    while missing := wanted - _metadata(admin, kafka).keys():
+        if time.monotonic() > end:
+            raise Unreachable(
+                f"{len(missing)} new topics are not visible after {REQUEST_S:g} s: {sorted(missing)[0]} ..."
+            )
+        time.sleep(0.05)
 
 
 def _entry(key: str, value: str) -> ConfigEntry:
