@@ -78,10 +78,14 @@ class Gone(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Drain, then end the loop."""
+    """Drain, and end the loop once nothing more is read and all is answered."""
 
 
-Item = Records | Revoked | Decoded | Ran | Residents | Gone | Stop
+class Quiet(NamedTuple):
+    """Nothing more will be read."""
+
+
+Item = Records | Revoked | Decoded | Ran | Residents | Gone | Stop | Quiet
 
 
 class Running(NamedTuple):
@@ -93,7 +97,7 @@ class Running(NamedTuple):
 
 
 class Executor:
-    """One loop; `run` returns after `Stop` once everything in flight is answered or handed back, or after the grace."""
+    """One loop; `run` returns after `Stop` and `Quiet` once all is answered or handed back, or after the grace."""
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class Executor:
         self._ran: Ran | None = None
         self._values: list[bytes | ModelFailed] | None = None
         self._draining = False
+        self._quiet = False
         self._drain_until = 0.0
 
     def run(self) -> None:
@@ -189,6 +194,8 @@ class Executor:
                 self._reporter.state = "draining"
                 self._reporter.changed()
                 self._perform(self._machine.handle(Draining(), now_us=now_us))
+            case Quiet():
+                self._quiet = True
 
     def _arrived(self, taken: list[Taken], now_us: Micros) -> None:
         jobs: list[Job] = []
@@ -336,7 +343,7 @@ class Executor:
     def _drained(self) -> bool:
         if not self._draining:
             return False
-        return self._in_flight() == 0 or time.monotonic() > self._drain_until
+        return (self._quiet and self._in_flight() == 0) or time.monotonic() > self._drain_until
 
 
 def _passed(dispatch: Dispatch, now_us: int) -> DeadlinePassed:

@@ -9,7 +9,7 @@ import threading
 import time
 
 from executors.answering import Answering
-from executors.executor import Executor, Gone, Records, Residents, Revoked, Stop
+from executors.executor import Executor, Gone, Quiet, Records, Residents, Revoked, Stop
 from executors.kept import Kept
 from executors.metrics import ExecutorMetrics
 from executors.residency import Residency
@@ -108,6 +108,7 @@ class Process:
         if self._reader.is_alive():
             time.sleep(READ_ON_S)
             self._reader.hold()
+        self._executor.inbox.put(Quiet())
         loop.join(self._settings.grace_ms / 1_000 + 5.0)
         self._outbox.flush(5.0)
         if self._reader.is_alive():

@@ -1,13 +1,22 @@
-"""The face of Headrace: clients for callers. The command line is `headrace.cli`."""
+"""The face of Headrace: clients for callers. The command line is `headrace.cli`.
 
-from streams.aio import AsyncClient, AsyncPending
-from streams.client import Client
-from streams.contract import OnMiss, Outcome
-from streams.errors import AnswerMissing, HeadraceError, Overloaded, Unreachable
-from streams.pending import Counts, Pending
-from streams.records import Answer
-from streams.reply import Reply
-from streams.settings import KafkaSettings
+Names are imported when they are first used, so that `headrace --help` loads neither Kafka's library nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.aio import AsyncClient, AsyncPending
+    from streams.client import Client
+    from streams.contract import OnMiss, Outcome
+    from streams.errors import AnswerMissing, HeadraceError, Overloaded, Unreachable
+    from streams.pending import Counts, Pending
+    from streams.records import Answer
+    from streams.reply import Reply
+    from streams.settings import KafkaSettings
 
 __all__ = [
     "Answer",
@@ -25,3 +34,20 @@ __all__ = [
     "Reply",
     "Unreachable",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("AsyncClient", "AsyncPending"), "streams.aio"),
+    "Client": "streams.client",
+    **dict.fromkeys(("OnMiss", "Outcome"), "streams.contract"),
+    **dict.fromkeys(("AnswerMissing", "HeadraceError", "Overloaded", "Unreachable"), "streams.errors"),
+    **dict.fromkeys(("Counts", "Pending"), "streams.pending"),
+    "Answer": "streams.records",
+    "Reply": "streams.reply",
+    "KafkaSettings": "streams.settings",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -13,6 +13,18 @@ pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 JPEG = b"\xff\xd8\xff" + bytes(500)
 
 
+def asked_until_ok(client: Client) -> None:
+    """Ask, and ask again what was not delivered: just after a start the broker may still load its coordinators."""
+    for _ in range(20):
+        try:
+            assert client.ask(JPEG, task="t", timeout=30).ok
+        except Unreachable as passing:
+            assert passing.retryable
+        else:
+            return
+    pytest.fail("never delivered")
+
+
 def test_broker_gone_fails_queries_and_its_return_mends_the_client() -> None:
     """A query that cannot be delivered says so; the same client, and its place in `results`, work on afterwards."""
     with LocalBroker() as broker:
@@ -21,17 +33,18 @@ def test_broker_gone_fails_queries_and_its_return_mends_the_client() -> None:
         )
         with Client(kafka) as client:
             with Echo(kafka):
-                assert client.ask(JPEG, task="t", timeout=30).ok
+                asked_until_ok(client)
             broker.kill()
             pending = client.submit(JPEG, task="t")
             with pytest.raises(Unreachable, match=f"{pending.query_id}: not delivered to {broker.bootstrap}"):
                 pending.result(30)
             broker.restart()
             with Echo(kafka):
-                assert client.ask(JPEG, task="t", timeout=30).ok
+                asked_until_ok(client)
             counts = client.counts()
 
-    assert (counts.submitted, counts.answered, counts.undelivered, counts.missing) == (3, 2, 1, 0)
+    assert (counts.answered, counts.missing, counts.copies) == (2, 0, 0)
+    assert counts.undelivered == counts.submitted - 2 >= 1
 
 
 def test_client_of_another_process_is_refused(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:

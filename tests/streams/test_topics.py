@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -63,13 +64,18 @@ def test_diff_sees_drift_and_create_repairs_it(kafka: KafkaSettings) -> None:
     alter(kafka, "queries", "message.timestamp.type", "CreateTime")
     wider = kafka.model_copy(update={"query_partitions": 4})
     queries = kafka.topic("queries")
-    found = diff(wider)
+    end = time.monotonic() + 15  # the controller answers before the broker shows the change
+    while len(found := diff(wider)) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
     done = create(wider)
 
     assert found == [
         Difference(queries, "has 2 of 4 partitions", fixable=True),
         Difference(queries, "message.timestamp.type is CreateTime, the table says LogAppendTime", fixable=True),
     ]
+    while diff(wider) and time.monotonic() < end:
+        time.sleep(0.05)
+
     assert done == [f"{queries}: 2 -> 4 partitions", f"{queries}: set message.timestamp.type=LogAppendTime"]
     assert diff(wider) == []
 
