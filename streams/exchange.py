@@ -33,6 +33,7 @@ from streams.settings import KafkaSettings
 
 UNDELIVERED_BYTES_MAX = 64 << 20  # queries that no broker has acknowledged; librdkafka's queue takes 256 MB
 FLUSH_S = 10.0
+FRESH_S = 1.0  # a topic made a moment ago may not be known to every broker yet
 LOOK_S = 0.05  # how often a `send` without room looks again by itself
 CLOSED = "the client was closed before an answer came"
 _NUMBER = struct.Struct(">Q")
@@ -135,11 +136,15 @@ class Exchange:
         self._fail_all(AnswerMissing(CLOSED))
 
     def _connect(self, timeout_s: float) -> Mailbox:
-        end = time.monotonic() + timeout_s
+        began = time.monotonic()
+        end = began + timeout_s
         counted: list[int] = []
         try:
             for topic in (self._queries, self._results):
                 partitions = self._outbox.partitions(topic, max(0.1, end - time.monotonic()))
+                while partitions is None and time.monotonic() < min(end, began + FRESH_S):
+                    time.sleep(LOOK_S)
+                    partitions = self._outbox.partitions(topic, max(0.1, end - time.monotonic()))
                 if partitions is None:
                     raise topic_missing(self.kafka, topic)
                 counted.append(partitions)

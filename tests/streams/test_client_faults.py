@@ -18,10 +18,9 @@ def asked_until_ok(client: Client) -> None:
     for _ in range(20):
         try:
             assert client.ask(JPEG, task="t", timeout=30).ok
-        except Unreachable as passing:
-            assert passing.retryable
-        else:
-            return
+        except Unreachable:
+            continue
+        return
     pytest.fail("never delivered")
 
 

@@ -27,6 +27,14 @@ def alter(kafka: KafkaSettings, topic: str, key: str, value: str) -> None:
     admin.incremental_alter_configs([resource])[resource].result(10)
 
 
+def differences(kafka: KafkaSettings, count: int) -> list[Difference]:
+    """What differs, once it is `count` things: the controller answers before the broker shows a change."""
+    end = time.monotonic() + 15
+    while len(found := diff(kafka)) != count and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
 def test_table_names_every_pool_and_no_topic_twice() -> None:
     """Each pool has its work topic; names are unique."""
     names = [row.name for row in table(KafkaSettings(pools=("cpu", "gpu")))]
@@ -48,13 +56,15 @@ def test_table_queries_stamp_on_append_and_can_be_passed_on() -> None:
 def test_create_twice_changes_nothing_the_second_time(kafka: KafkaSettings) -> None:
     """Idempotent, and afterwards nothing differs."""
     missing = diff(kafka)
-    first, second = create(kafka), create(kafka)
+    first = create(kafka)
+    differences(kafka, 0)
+    second = create(kafka)
 
     assert [found.topic for found in missing] == [kafka.topic(row.name) for row in table(kafka)]
     assert all(found.what.startswith("missing") and found.fixable for found in missing)
     assert sorted(first) == sorted(f"created {kafka.topic(row.name)}" for row in table(kafka))
     assert second == []
-    assert diff(kafka) == []
+    assert differences(kafka, 0) == []
 
 
 @pytest.mark.kafka
@@ -64,28 +74,24 @@ def test_diff_sees_drift_and_create_repairs_it(kafka: KafkaSettings) -> None:
     alter(kafka, "queries", "message.timestamp.type", "CreateTime")
     wider = kafka.model_copy(update={"query_partitions": 4})
     queries = kafka.topic("queries")
-    end = time.monotonic() + 15  # the controller answers before the broker shows the change
-    while len(found := diff(wider)) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
+    found = differences(wider, 2)
     done = create(wider)
 
     assert found == [
         Difference(queries, "has 2 of 4 partitions", fixable=True),
         Difference(queries, "message.timestamp.type is CreateTime, the table says LogAppendTime", fixable=True),
     ]
-    while diff(wider) and time.monotonic() < end:
-        time.sleep(0.05)
-
     assert done == [f"{queries}: 2 -> 4 partitions", f"{queries}: set message.timestamp.type=LogAppendTime"]
-    assert diff(wider) == []
+    assert differences(wider, 0) == []
 
 
 @pytest.mark.kafka
 def test_more_partitions_than_the_table_are_left_alone(kafka: KafkaSettings) -> None:
     """Kafka cannot take partitions away, and an operator may have wanted them."""
     create(kafka.model_copy(update={"query_partitions": 4}))
+    differences(kafka, 0)
 
-    assert diff(kafka) == []
+    assert differences(kafka, 0) == []
     assert create(kafka) == []
 
 
@@ -107,7 +113,7 @@ def test_create_by_two_at_once_works(kafka: KafkaSettings) -> None:
         thread.join(60)
 
     assert failed == []
-    assert diff(kafka) == []
+    assert differences(kafka, 0) == []
 
 
 def test_unreachable_cluster_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
