@@ -51,7 +51,7 @@ class Reporter:
 
     def report(self, machine: Machine, *, now_us: Micros) -> None:
         """Send a record if one is due."""
-        age_ms = (now_us - self._sent_us) / 1_000
+        age_ms = abs(now_us - self._sent_us) / 1_000  # also where the wall clock was set back
         mine = self._settings
         if not (self._now or age_ms >= mine.heartbeat_ms or (self._due and age_ms >= mine.telemetry_min_ms)):
             return
