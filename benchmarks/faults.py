@@ -208,15 +208,15 @@ def run_scenario(
 def _judge(name: str, sent: Sent, answers: Answers, harm: Harm) -> Result:
     counted = tally(sent, answers)
     takeover = late = 0.0
-    start_us, end_us = harm.start * 1e6, harm.end * 1e6
+    start_us = harm.start * 1e6
     for query_id, at_us in sent.at_us.items():
         got = answers.by_id.get(query_id)
         if not got:
             continue
         if harm.kills and start_us - 500_000 <= at_us <= start_us:
             takeover = max(takeover, (got[0].at_us - start_us) / 1e6)
-        undisturbed = at_us < start_us - 2_000_000 or at_us > end_us + 4_000_000
         slo_s = {1: 0.25, 2: 0.25, 3: 0.25, 0: None}.get(int(query_id.rpartition("-")[2]) % 10, 1.0)
+        undisturbed = slo_s is not None and at_us + slo_s * 1e6 < start_us  # before the harm, every process lived
         if undisturbed and slo_s is not None and got[0].answer.outcome == "expired":
             late = max(late, got[0].answer.latency_us / 1_000 - slo_s * 1_000)
     return Result(
