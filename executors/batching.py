@@ -16,7 +16,6 @@ from executors.queue import EdfQueue
 from registry.latency import LatencyProfile
 from registry.targets import batch_need, batch_target
 
-UTILISATION = 0.8  # of the lanes, at which a batch is large enough: queues of a fuller server grow without end
 GAIN_MIN = 0.02  # a larger batch that does not save this share of the time per query only makes all of them wait
 BATCH_FIXED_US = 300  # handing a batch to a lane and back, which no profile contains
 RECONSIDER_US = 50_000  # a queue that waits is looked at again, for its target falls with the rate

@@ -10,7 +10,7 @@ from executors.queue import EdfQueue
 from executors.rate import Drift, Rate
 from registry.latency import LatencyProfile
 
-UTILISATION = 0.8  # of the lanes, at which a batch is large enough
+UTILISATION = 0.8  # of the lanes, at which a batch is large enough: queues of a fuller server grow without end
 TARGET_US = 50_000  # a target is believed for this long
 TARGETS_MAX = 64  # distinct SLOs with a target of their own; more are recomputed
 DRIFT_STEP = 0.03  # smaller changes are not worth a new table
