@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.child import Child, NotStarted
 from headrace.restarts import GiveUp, RestartAt, Restarts
+from streams.child import Child, NotStarted
 from streams.clock import Micros
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import msgspec
 
 from streams.broker import fetch, jars, local
 from streams.broker.errors import BrokerError
+from streams.broker.java import java
 from streams.broker.ports import require_free
-from streams.broker.process import java
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from streams.broker.config import GroupTimeouts, NodeAddress, meta_properties, render, server_properties
 from streams.broker.errors import BrokerNotUp, PortTaken
-from streams.broker.process import NodeProcess, java_command
+from streams.broker.java import java_command, log_tail, start_jvm
+from streams.child import Child
 
 _BIND_FAILED = "Address already in use"
 
@@ -25,7 +26,7 @@ class Node:
         self._folder, self._jars = folder, jars
         self.data = folder / "kafka"
         self._properties = render(server_properties(node, quorum, self.data, timeouts))
-        self._process: NodeProcess | None = None
+        self._process: Child | None = None
 
     def format(self, cluster_id: str, checkpoint: Path) -> None:
         """Give an empty folder its identity and the feature levels of this Kafka; leave a formatted one alone.
@@ -50,7 +51,7 @@ class Node:
     def start(self, *, flags: Sequence[str], discard: bool, lock_fd: int | None = None) -> None:
         """Start the JVM; `discard` lets the guard remove the folder if we die without a stop."""
         assert not self.running(), self.node
-        self._process = NodeProcess(
+        self._process = start_jvm(
             java_command(self._jars, "kafka.Kafka", str(self.write_config()), flags=flags),
             log=self._folder / "server.log",
             discard=self._folder if discard else None,
@@ -63,7 +64,7 @@ class Node:
         return config
 
     def running(self) -> bool:
-        return self._process is not None and self._process.running()
+        return self._process is not None and self._process.status is None
 
     def require_running(self) -> None:
         """Raise if the JVM has ended.
@@ -96,7 +97,7 @@ class Node:
         return self._process is None or self._process.wait(timeout_s=timeout_s)
 
     def log_tail(self) -> str:
-        return "" if self._process is None else self._process.log_tail()
+        return "" if self._process is None else log_tail(self._process)
 
 
 def random_id() -> str:

@@ -18,9 +18,9 @@ import msgspec
 from streams.broker import fetch, jars
 from streams.broker.config import GroupTimeouts, NodeAddress
 from streams.broker.errors import BrokerError, BrokerNotUp
+from streams.broker.java import java, java_command, log_tail, start_jvm
 from streams.broker.node import Node, random_id
 from streams.broker.ports import free
-from streams.broker.process import NodeProcess, java, java_command
 from streams.broker.ready import wait_ready
 
 FORMAT_TIMEOUT_S = 60.0
@@ -66,12 +66,12 @@ def _write_checkpoint(folder: Path, checkpoint: Path) -> None:
         node = Node(Path(scratch), jars=folder, node=0, quorum=quorum, timeouts=GroupTimeouts())
         config = node.write_config()
         command = java_command(folder, "kafka.tools.StorageTool", "format", "-t", random_id(), "-c", str(config))
-        tool = NodeProcess(command, log=Path(scratch) / "format.log", discard=Path(scratch))
+        tool = start_jvm(command, log=Path(scratch) / "format.log", discard=Path(scratch))
         done = tool.wait(timeout_s=FORMAT_TIMEOUT_S)
         tool.kill()
         written = node.data / checkpoint.name
         if not done or not written.exists():
-            raise BrokerNotUp(f"Kafka's StorageTool wrote no {checkpoint.name}. Its output:\n{tool.log_tail()}")
+            raise BrokerNotUp(f"Kafka's StorageTool wrote no {checkpoint.name}. Its output:\n{log_tail(tool)}")
         written.replace(checkpoint)
 
 

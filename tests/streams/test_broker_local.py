@@ -19,7 +19,7 @@ from streams.broker import BrokerNotUp, DataInUse, DataMismatch, LocalBroker, Po
 from streams.broker.config import meta_properties
 from streams.broker.node import random_id
 from streams.broker.ports import HOST, free
-from tests.streams.test_broker_guard import gone
+from tests.streams.test_child import gone
 
 pytestmark = pytest.mark.kafka
 

@@ -1,4 +1,4 @@
-"""The guard, with `sleep` in the JVM's place: whatever dies, the child goes with it."""
+"""The guard, with `sleep` on the lead: whatever dies, the child goes with it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streams.broker import BrokerNotUp
-from streams.broker.process import NodeProcess
+from streams.child import Child, NotStarted
 
 SLEEP = ["sleep", "600"]
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from streams.broker.process import NodeProcess
+from streams.child import Child
 folder = Path(sys.argv[1])
-process = NodeProcess(["sleep", "600"], log=folder / "log", discard=folder)
+process = Child(["sleep", "600"], log=folder / "log", discard=folder)
 if sys.argv[2] == "fork" and os.fork() == 0:  # holds the guard's pipe open after its parent's death
     time.sleep(600)
 print(process.pid, process.guard_pid, flush=True)
@@ -48,9 +47,9 @@ def running(pid: int) -> bool:
 
 def test_guard_orders_stop_and_kill(tmp_path: Path) -> None:
     """`terminate` and `kill` each end the child, and the guard with it."""
-    for end in (NodeProcess.terminate, NodeProcess.kill):
-        process = NodeProcess(SLEEP, log=tmp_path / "log")
-        assert process.running()
+    for end in (Child.terminate, Child.kill):
+        process = Child(SLEEP, log=tmp_path / "log")
+        assert process.status is None
 
         end(process)
 
@@ -83,7 +82,7 @@ def test_guard_parent_killed_ends_the_child_and_its_folder(tmp_path: Path, child
 
 def test_guard_killed_takes_the_child_with_it(tmp_path: Path) -> None:
     """Kill -9 of the guard itself: the kernel ends the child."""
-    process = NodeProcess(SLEEP, log=tmp_path / "log")
+    process = Child(SLEEP, log=tmp_path / "log")
 
     os.kill(process.guard_pid, signal.SIGKILL)
 
@@ -93,7 +92,7 @@ def test_guard_killed_takes_the_child_with_it(tmp_path: Path) -> None:
 
 def test_guard_child_in_a_group_of_its_own(tmp_path: Path) -> None:
     """A terminal's Ctrl-C reaches neither the child nor the guard."""
-    process = NodeProcess(SLEEP, log=tmp_path / "log")
+    process = Child(SLEEP, log=tmp_path / "log")
 
     groups = {os.getpgid(pid) for pid in (0, process.pid, process.guard_pid)}
 
@@ -103,5 +102,5 @@ def test_guard_child_in_a_group_of_its_own(tmp_path: Path) -> None:
 
 def test_guard_command_that_cannot_start_is_reported(tmp_path: Path) -> None:
     """The error names the command and carries the log."""
-    with pytest.raises(BrokerNotUp, match=r"did not start: /no/such/java\n(.|\n)*FileNotFoundError"):
-        NodeProcess(["/no/such/java"], log=tmp_path / "log")
+    with pytest.raises(NotStarted, match=r"/no/such/java did not start:\n(.|\n)*FileNotFoundError"):
+        Child(["/no/such/java"], log=tmp_path / "log")

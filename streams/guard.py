@@ -1,15 +1,15 @@
-"""Keep one JVM on a lead: it never outlives the process that started it, also under kill -9.
+"""Keep one process on a lead: it never outlives the one that started it, also under kill -9.
 
     guard.py PARENT_PID LOG DISCARD COMMAND...
 
-Run as a file in a process of its own (standard library only, so it starts in 30 ms). Three things end the JVM:
+Run as a file in a process of its own (standard library only, so it starts in 30 ms). Three things end its child:
 
 * an order on stdin: `t` asks it to stop, `k` kills it;
 * the parent's death: stdin ends, or, where a forked child of the parent still holds the pipe, our parent changes;
-* our own death: the kernel kills the JVM (PR_SET_PDEATHSIG, safe here because this process has one thread; in the
+* our own death: the kernel kills the child (PR_SET_PDEATHSIG, safe here because this process has one thread; in the
   parent it would fire when the *thread* that started us ended).
 
-An orphaned JVM whose data folder was temporary (DISCARD is not empty) is killed at once and the folder removed; one
+An orphan whose data folder was temporary (DISCARD is not empty) is killed at once and the folder removed; one
 with data to keep gets `ORPHAN_GRACE_S` to stop by itself.
 """
 
@@ -35,7 +35,7 @@ _LIBC = ctypes.CDLL(None)
 def main() -> int:
     parent, log, discard, *command = sys.argv[1:]
     with Path(log).open("ab") as sink:
-        jvm = subprocess.Popen(  # noqa: S603 - the command comes from process.py
+        child = subprocess.Popen(  # noqa: S603 - the command comes from child.py
             command,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -43,14 +43,12 @@ def main() -> int:
             process_group=0,  # Ctrl-C in the terminal is for the clients first
             preexec_fn=_die_with_guard,
         )
-    sys.stdout.write(f"{jvm.pid}\n")
+    sys.stdout.write(f"{child.pid}\n")
     sys.stdout.flush()
-    orphaned = _watch(jvm, int(parent), graceful=not discard)
-    with contextlib.suppress(
-        ProcessLookupError
-    ):  # the group is usually empty; the JVM is not reaped yet, so it is ours
-        os.killpg(jvm.pid, signal.SIGKILL)
-    code = jvm.wait()
+    orphaned = _watch(child, int(parent), graceful=not discard)
+    with contextlib.suppress(ProcessLookupError):  # usually an empty group; ours, as the child is not reaped yet
+        os.killpg(child.pid, signal.SIGKILL)
+    code = child.wait()
     if orphaned and discard:
         shutil.rmtree(discard, ignore_errors=True)
         with contextlib.suppress(OSError):  # the last node's guard removes what held them all
@@ -58,11 +56,11 @@ def main() -> int:
     return code if code >= 0 else 128 - code
 
 
-def _watch(jvm: subprocess.Popen[bytes], parent: int, *, graceful: bool) -> bool:
-    """Carry out orders until the JVM ends; returns whether the parent was gone by then."""
+def _watch(child: subprocess.Popen[bytes], parent: int, *, graceful: bool) -> bool:
+    """Carry out orders until the child ends; returns whether the parent was gone by then."""
     orphaned, deadline = False, float("inf")
     poller = select.poll()
-    ended, orders = os.pidfd_open(jvm.pid), 0
+    ended, orders = os.pidfd_open(child.pid), 0
     poller.register(ended, select.POLLIN)
     poller.register(orders, select.POLLIN)
     while True:
@@ -70,18 +68,18 @@ def _watch(jvm: subprocess.Popen[bytes], parent: int, *, graceful: bool) -> bool
         if ended in ready:
             return orphaned
         if time.monotonic() > deadline:
-            jvm.kill()
+            child.kill()
         if orphaned:
             continue
         order = os.read(orders, 1) if orders in ready else None
         if order == b"t":
-            jvm.terminate()
+            child.terminate()
         elif order == b"k":
-            jvm.kill()
+            child.kill()
         elif order == b"" or os.getppid() != parent:
             orphaned, deadline = True, time.monotonic() + (ORPHAN_GRACE_S if graceful else 0.0)
             poller.unregister(orders)
-            jvm.terminate() if graceful else jvm.kill()
+            child.terminate() if graceful else child.kill()
 
 
 def _die_with_guard() -> None:

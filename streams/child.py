@@ -1,7 +1,7 @@
-"""One role as a child process under the broker's guard: it never outlives us, also when we are killed with -9.
+"""A child process under a guard: it never outlives us, also when we are killed with -9.
 
-The guard is our child and the role is the guard's, in a session and process group of its own. Orders go over a pipe,
-so that no signal ever reaches a process that somebody else started and that was given a recycled id.
+The guard is our child and the process is the guard's, in a process group of its own. Orders go over a pipe, so that no
+signal ever reaches a process that somebody else started and that was given a recycled id.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from streams.broker import guard
 from streams.errors import ServerFault
 
-LOG_TAIL_LINES = 5
+TAIL_LINES = 5
+_GUARD = Path(__file__).with_name("guard.py")
 
 
 class NotStarted(ServerFault):
@@ -28,27 +28,41 @@ class NotStarted(ServerFault):
 class Child:
     """A running process; its output is appended to `log`."""
 
-    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
-        """Start it.
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        discard: Path | None = None,
+        lock_fd: int | None = None,
+    ) -> None:
+        """Start `command`.
 
+        `discard` is a folder to remove if we die without a stop. `lock_fd` stays open until the process has ended.
         Raises: NotStarted.
         """
         self.log = log
         with log.open("ab") as errors:
-            self._guard = subprocess.Popen(  # noqa: S603 - our own file and our own roles
-                [sys.executable, "-I", guard.__file__, str(os.getpid()), str(log), "", *command],
+            self._guard = subprocess.Popen(  # noqa: S603 - our own file, and commands of ours
+                [sys.executable, "-I", str(_GUARD), str(os.getpid()), str(log), str(discard or ""), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=dict(env),
+                env=None if env is None else dict(env),
                 start_new_session=True,
+                pass_fds=() if lock_fd is None else (lock_fd,),
             )
         assert self._guard.stdout is not None
         pid = self._guard.stdout.readline()
         if not pid:
             self.wait(timeout_s=5.0)
-            raise NotStarted(f"{' '.join(command)} did not start: {self.tail()}")
+            raise NotStarted(f"{command[0]} did not start:\n{self.tail()}")
         self.pid = int(pid)
+
+    @property
+    def guard_pid(self) -> int:
+        return self._guard.pid
 
     @property
     def status(self) -> int | None:
@@ -56,14 +70,14 @@ class Child:
         return self._guard.poll()
 
     def terminate(self) -> None:
-        """SIGTERM: ask it to drain and end."""
+        """SIGTERM: ask it to end; `wait` tells whether it did."""
         self._order(b"t")
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""
         self._order(b"k")
         if not self.wait(timeout_s=10.0):
-            self._guard.kill()  # and the kernel kills the role with it
+            self._guard.kill()  # and the kernel kills the process with it
             self._guard.wait()
             self._close()
 
@@ -76,10 +90,9 @@ class Child:
         self._close()
         return True
 
-    def tail(self) -> str:
+    def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of its log, for the person who must know why it ended."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-LOG_TAIL_LINES:])
+        return tail(self.log, lines)
 
     def _order(self, order: bytes) -> None:
         assert self._guard.stdin is not None
@@ -91,5 +104,9 @@ class Child:
     def _close(self) -> None:
         for pipe in (self._guard.stdin, self._guard.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(BrokenPipeError):  # an unsent order to what has ended
                     pipe.close()
+
+
+def tail(log: Path, lines: int) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
