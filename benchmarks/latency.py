@@ -89,9 +89,7 @@ def _echo(kafka: KafkaSettings) -> Iterator[None]:
 def hop(kafka: KafkaSettings, name: str) -> None:
     """Consume and produce at once, nothing else; `b` writes what the answers' reader expects to see."""
     source, target = ("queries", "work.cpu") if name == "a" else ("work.cpu", "results")
-    consumer = Consumer(
-        kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 1})
-    )
+    consumer = Consumer(kafka.observer(**{"fetch.queue.backoff.ms": 1}))
     count = kafka.query_partitions if name == "a" else kafka.slots
     parts = [TopicPartition(kafka.topic(source), p) for p in range(count)]
     ends = [TopicPartition(p.topic, p.partition, consumer.get_watermark_offsets(p, timeout=10)[1]) for p in parts]

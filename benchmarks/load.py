@@ -41,9 +41,7 @@ class Answers(threading.Thread):
         self.by_id: dict[str, list[Got]] = {}
         self.count = 0
         self._topic = kafka.topic("results")
-        self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 1})
-        )
+        self._consumer = Consumer(kafka.observer(**{"fetch.queue.backoff.ms": 1}))
         self._stop_requested = threading.Event()
         parts = [TopicPartition(self._topic, p) for p in range(kafka.result_partitions)]
         for part in parts:

@@ -101,7 +101,7 @@ class System:
         """What every executor said last, heard for `seconds`."""
         heard: dict[str, Telemetry] = {}
         topic = self.kafka.topic("fleet")
-        consumer = Consumer(self.kafka.client(**{"group.id": "unused", "enable.auto.commit": False}))
+        consumer = Consumer(self.kafka.observer())
         try:
             _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
             consumer.assign([TopicPartition(topic, 0, end)])

@@ -45,7 +45,7 @@ class Ear:
         self.heard = Heard({}, {})
         self._topic = kafka.topic("fleet")
         self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}),
+            kafka.observer(),
             logger=rdlog,
         )
         try:

@@ -44,7 +44,7 @@ class Tail:
         self.unreadable = 0
         self._topic = kafka.topic("results")
         self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}),
+            kafka.observer(),
             logger=rdlog,
         )
         try:

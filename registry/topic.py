@@ -54,9 +54,7 @@ class Follower(threading.Thread):
         self._changed = changed
         self._caught_up = threading.Event()
         self._stop_requested = threading.Event()
-        self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 5}), logger=log
-        )
+        self._consumer = Consumer(kafka.observer(), logger=log)
 
     def wait(self, timeout_s: float = REQUEST_S) -> Catalog:
         """The catalogue, once everything that stood in the topic at the start is in it.

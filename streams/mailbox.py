@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 import time
@@ -83,13 +82,9 @@ class Mailbox(threading.Thread):
 
 
 def _config(kafka: KafkaSettings) -> dict[str, Any]:
-    return kafka.client(
+    return kafka.observer(
         **{
-            "group.id": f"{kafka.prefix}client-{os.getpid()}",  # librdkafka wants one; it is never joined
-            "enable.auto.commit": False,
             "auto.offset.reset": "earliest",  # if the log was cut: rather read too much than miss an answer
-            "isolation.level": "read_uncommitted",  # a stranger's open transaction must not hold our answers
-            "fetch.queue.backoff.ms": 5,  # the default second would stall us after a burst
             "queued.min.messages": 10_000,
             "queued.max.messages.kbytes": 65_536,
         }

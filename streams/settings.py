@@ -101,5 +101,15 @@ class KafkaSettings(BaseModel):
             }
         return self.client(**{**own, **overrides})
 
+    def observer(self, **overrides: Any) -> dict[str, Any]:
+        """A reader of partitions that it assigns itself: it joins no group and commits nothing."""
+        own: dict[str, Any] = {
+            "group.id": self.prefix + "observer",  # librdkafka wants one, and looks up its coordinator
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",  # a stranger's open transaction must not hold our answers
+            "fetch.queue.backoff.ms": 5,  # the default second would stall us after a burst
+        }
+        return self.client(**{**own, **overrides})
+
 
 HEADERS_MAX_BYTES = 16_384  # headers, key and record framing on top of the value

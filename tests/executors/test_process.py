@@ -59,9 +59,7 @@ class Wire:
         self.heard: dict[str, list[Message]] = {name: [] for name in self.TOPICS}
         self._names = {kafka.topic(name): name for name in self.TOPICS}
         self._producer = Producer(kafka.producer())
-        self._consumer = Consumer(
-            kafka.client(**{"group.id": "unused", "enable.auto.commit": False, "fetch.queue.backoff.ms": 1})
-        )
+        self._consumer = Consumer(kafka.observer(**{"fetch.queue.backoff.ms": 1}))
         ends: list[TopicPartition] = []
         for topic in self._names:
             for number in self._consumer.list_topics(topic, timeout=10).topics[topic].partitions:
