@@ -30,9 +30,15 @@ ADMIN_S = 10.0
 TURN_QUERIES = 32  # routed in one turn of the loop (about a millisecond): a full channel must not starve the telemetry
 
 
+class _App(faust.App):
+    """Writes no files: its tables are empty, and Faust would leave a folder a group in the working directory."""
+
+    def _create_directories(self) -> None: ...
+
+
 def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
     """The Faust app of one router; running it is `run`."""
-    app = faust.App(
+    app = _App(
         group_of(state, kafka),
         broker=[f"kafka://{host.strip()}" for host in kafka.bootstrap.split(",")],
         broker_credentials=credentials(kafka),
@@ -104,6 +110,7 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     _start_fleet_late(admin, group_of(state, kafka), kafka.topic("fleet"))
     app = build(state, kafka)
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
+    worker.spinner = None  # it would write its escape codes into logs
     try:
         worker.execute_from_commandline()
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from typing import Any
@@ -124,10 +125,11 @@ class FakeFleet(threading.Thread):
 
 def child(kind: str, kafka: KafkaSettings, queries: int) -> dict[str, Any]:
     """Run one contestant as a process; it prints its figures as JSON after a mark."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contestants", kind, json.dumps(kafka.model_dump()), str(queries)],
-        capture_output=True, text=True, timeout=CHILD_S, check=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as nowhere:  # Faust leaves a folder where it runs
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.contestants", kind, json.dumps(kafka.model_dump()), str(queries)],
+            cwd=nowhere, capture_output=True, text=True, timeout=CHILD_S, check=False,
+        )  # fmt: skip
     if done.returncode != 0 or MARK not in done.stdout:
         raise RuntimeError(f"contestant {kind} failed ({done.returncode}):\n{done.stderr[-3000:]}")
     figures: dict[str, Any] = json.loads(done.stdout.rpartition(MARK)[2].splitlines()[0])
