@@ -70,7 +70,7 @@ for _name, _help in COMMANDS.items():
 
 
 def main() -> None:
-    """Entry point: an expected failure is one line and an exit code, 2 if the caller must change something, else 3."""
+    """Entry point: an expected failure is a line and an exit code, 2 if the caller must change something, else 3."""
     try:
         app()
     except HeadraceError as error:
@@ -93,6 +93,8 @@ def _unexpected(bug: Exception) -> tuple[str, str]:
 def _fail(code: str, message: str, status: int) -> None:
     if os.environ.get("HEADRACE_DEBUG") == "1":
         traceback.print_exc()
-    one_line = " | ".join(line.strip() for line in message.splitlines() if line.strip())
-    typer.echo(f"headrace: {code}: {one_line}", err=True)
+    first, *more = message.splitlines() or [""]
+    typer.echo(f"headrace: {code}: {first}", err=True)
+    for line in more:  # the end of some log
+        typer.echo(f"  {line}", err=True)
     sys.exit(status)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from streams.broker import BrokerError, LocalBroker
+from streams.broker import LocalBroker
 from streams.broker.check import findings
 from streams.broker.local import NODES_MAX
 from streams.settings import BOOTSTRAP_ENV
@@ -51,9 +51,6 @@ def broker(
                 time.sleep(ALIVE_CHECK_S)
     except KeyboardInterrupt:
         typer.echo("Kafka has stopped.", err=True)
-    except BrokerError as error:
-        typer.echo(f"headrace broker: {error.message} [{error.code}]", err=True)
-        raise typer.Exit(1) from None
 
 
 def _report(data: Path | None, nodes: int, ports: list[int]) -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from headrace import cli
 from headrace.cli import COMMANDS, load
+from streams.broker import BrokerNotUp
+from streams.broker.ports import HOST
 
 
 def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +67,36 @@ def test_server_fault_is_one_line_and_exit_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1].startswith("headrace: cluster_unreachable: no Kafka answers at 127.0.0.1:9")
     assert "Traceback" not in done.stderr
+
+
+def test_broker_error_is_told_as_any_other(tmp_path: Path) -> None:
+    """A port that is taken: the code of the broker's own error, and the status of a server fault."""
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("broker", "--port", str(port), cwd=tmp_path)
+
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(f"headrace: broker_port_taken: port {port} on {HOST} is taken.")
+
+
+def test_failure_with_a_log_is_a_line_and_the_log_under_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What came from a log keeps its lines."""
+
+    def fails() -> None:
+        raise BrokerNotUp("node 0 ended. The end of its log:\nfirst\n\tat second")
+
+    monkeypatch.setattr(cli, "app", fails)
+
+    with pytest.raises(SystemExit, match="3"):
+        cli.main()
+
+    assert (
+        capsys.readouterr().err
+        == "headrace: broker_not_up: node 0 ended. The end of its log:\n  first\n  \tat second\n"
+    )
 
 
 def test_debug_variable_shows_the_traceback_as_well(tmp_path: Path) -> None:
