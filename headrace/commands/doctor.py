@@ -45,6 +45,7 @@ def doctor(
         failed |= _print(reached)
         if all(finding.verdict != "fail" for finding in reached):
             for subject, look in (
+                ("router", partial(cluster.transport, kafka)),
                 ("groups", partial(cluster.groups, kafka, admin)),
                 ("clock", partial(cluster.skew, kafka, admin)),
                 ("topics", partial(cluster.layout, kafka, admin)),

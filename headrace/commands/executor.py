@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.options import Check, Config, Level, Set, configure
+from streams.properties import require_valid
 
 
 def executor(
@@ -30,6 +31,7 @@ def executor(
     if check:
         from headrace.artifacts import check as artifacts
 
+        require_valid(settings.kafka)
         typer.echo(f"executor {settings.executor.instance}: settings and imports are in order; {artifacts(settings)}")
         return
     run(settings.executor, settings.kafka, settings.observe)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.options import Check, Config, Level, Set, configure
+from streams.properties import require_valid
 
 
 def router(
@@ -20,10 +21,13 @@ def router(
     """Run one router: it takes queries, chooses variants and executors, and answers what cannot be met."""
     loaded = configure(config, pairs, level, router={"instance": instance}, observe={"port": port})
     settings = loaded.settings
+    from agents.credentials import credentials
     from agents.state import RouterState
     from agents.worker import run
 
     if check:
+        require_valid(settings.kafka)
+        credentials(settings.kafka)
         typer.echo(f"router {settings.router.instance}: settings and imports are in order")
         return
     run(RouterState(settings.router, settings.kafka, settings.observe), settings.kafka)

@@ -40,6 +40,23 @@ def reachable(kafka: KafkaSettings, admin: AdminClient) -> Iterator[Finding]:
     yield Finding("ok", "cluster", told) if brokers >= 3 else Finding("warn", "cluster", told, todo)
 
 
+def transport(kafka: KafkaSettings) -> Iterator[Finding]:
+    """A router reads its slow topics with another library than everything else, which does its own TLS and SASL."""
+    try:
+        from agents.transport import reach
+    except ModuleNotFoundError:
+        yield Finding("ok", "router", "not asked: no router can run here without the extra agents")
+        return
+    reach(kafka, timeout_s=REQUEST_S)
+    yield Finding("ok", "router", f"its second transport reaches the cluster too ({_security(kafka)})")
+
+
+def _security(kafka: KafkaSettings) -> str:
+    given = kafka.properties
+    named = (given.get("security.protocol", "plaintext"), given.get("sasl.mechanism", given.get("sasl.mechanisms")))
+    return ", ".join(part for part in named if part)
+
+
 def groups(kafka: KafkaSettings, admin: AdminClient) -> Iterator[Finding]:
     """Join a group of the next-generation protocol on a topic of our own: the one test that no version can fake."""
     if kafka.group_protocol == "classic":

@@ -135,6 +135,28 @@ def test_check_of_a_role_exits_before_any_kafka(tmp_path: Path, role: str) -> No
     assert "in order" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("role", "properties", "told"),
+    [
+        ("router", ["sasl.mechanizm=PLAIN"], 'No such configuration property: "sasl.mechanizm"'),
+        ("executor", ["sasl.mechanizm=PLAIN"], 'No such configuration property: "sasl.mechanizm"'),
+        ("router", ["security.protocol=ssl", "ssl.keystore.location=k", "ssl.keystore.password=p"], "ssl.keystore"),
+        ("router", ["security.protocol=sasl_ssl", "sasl.mechanism=OAUTHBEARER"], "'OAUTHBEARER' is not available"),
+    ],
+)
+def test_check_of_a_role_tries_the_security_properties(
+    tmp_path: Path, role: str, properties: list[str], told: str
+) -> None:
+    """What either transport would refuse at the start is refused by --check, without any Kafka."""
+    pairs = [part for each in properties for part in ("--set", f"kafka.properties.{each}")]
+
+    done = run(role, "--check", *pairs, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")
+
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("headrace: bad_settings: kafka.properties: ")
+    assert told in done.stderr
+
+
 def test_version_names_what_it_stands_on(tmp_path: Path) -> None:
     """The lines of a bug report."""
     done = run("version", cwd=tmp_path)
