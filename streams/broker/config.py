@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from streams.broker.ports import HOST
+from streams.broker.secured import PROTOCOL, Secured
 
 MESSAGE_MAX_BYTES = 8 << 20
 
@@ -34,7 +35,9 @@ class GroupTimeouts(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def server_properties(node: int, quorum: Sequence[NodeAddress], data: Path, timeouts: GroupTimeouts) -> dict[str, str]:
+def server_properties(
+    node: int, quorum: Sequence[NodeAddress], data: Path, timeouts: GroupTimeouts, secured: Secured | None = None
+) -> dict[str, str]:
     """Configuration of `node`, which is broker and controller at once, among `quorum`.
 
     Shapes: `quorum` has one entry a node, ordered by `node` from 0.
@@ -43,14 +46,16 @@ def server_properties(node: int, quorum: Sequence[NodeAddress], data: Path, time
     me, nodes = quorum[node], len(quorum)
     replicas = min(3, nodes)
     in_sync_min = 2 if nodes >= 3 else 1  # with three, losing one node stops nobody and loses nothing acknowledged
+    protocol = "PLAINTEXT" if secured is None else PROTOCOL
     table: dict[str, str | int | float | Path] = {
         "process.roles": "broker,controller",
         "node.id": node,
         "controller.quorum.voters": ",".join(f"{a.node}@{HOST}:{a.controller_port}" for a in quorum),
         # Loopback only: a broker without authentication must not be reachable from outside.
-        "listeners": f"PLAINTEXT://{HOST}:{me.port},CONTROLLER://{HOST}:{me.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{me.port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"{protocol}://{HOST}:{me.port},CONTROLLER://{HOST}:{me.controller_port}",
+        "advertised.listeners": f"{protocol}://{HOST}:{me.port}",
+        "listener.security.protocol.map": f"{protocol}:{protocol},CONTROLLER:PLAINTEXT",
+        "security.inter.broker.protocol": protocol,
         "controller.listener.names": "CONTROLLER",
         "log.dirs": data,
         # A topic that nobody declared is a bug to be seen, as in production.
@@ -91,6 +96,7 @@ def server_properties(node: int, quorum: Sequence[NodeAddress], data: Path, time
         # Sized for a laptop's few cores; the defaults are for a server of its own.
         "num.network.threads": 2,
         "num.io.threads": 4,
+        **({} if secured is None else secured.server()),
     }
     return {key: str(value) for key, value in table.items()}
 

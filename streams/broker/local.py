@@ -19,6 +19,7 @@ from streams.broker.jars import require_space
 from streams.broker.node import Node, random_id
 from streams.broker.ports import free, require_free
 from streams.broker.prepare import Runtime, install
+from streams.broker.secured import Secured
 
 NODES_MAX = 5  # each takes some 300 MB
 DATA_MIN_BYTES = 256 << 20  # a node; Kafka on a full disk halts in the middle of its work
@@ -30,7 +31,8 @@ class LocalBroker:
     """Apache Kafka 4.3 in processes of its own; they end with this one, also under kill -9.
 
     `data_dir` is kept and may be started again with as many nodes; without it the data is temporary.
-    `ports` has a client port a node; without it free ones are chosen. Not thread-safe.
+    `ports` has a client port a node; without it free ones are chosen. `secured` asks clients for TLS and a password.
+    Not thread-safe.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class LocalBroker:
         session_timeout_ms: int = 3_000,
         heartbeat_interval_ms: int = 500,
         start_timeout_s: float = 60.0,
+        secured: Secured | None = None,
     ) -> None:
         assert 1 <= nodes <= NODES_MAX, nodes
         assert ports is None or len(set(ports)) == nodes, ports
@@ -48,6 +51,7 @@ class LocalBroker:
         self._count, self._ports = nodes, None if ports is None else tuple(ports)
         self._timeouts = GroupTimeouts(session_ms=session_timeout_ms, heartbeat_ms=heartbeat_interval_ms)
         self._start_timeout_s = start_timeout_s
+        self._secured = secured
         self._folder: Path | None = None
         self._lock_fd: int | None = None
         self._runtime: Runtime | None = None
@@ -179,6 +183,7 @@ class LocalBroker:
                 node=node,
                 quorum=quorum,
                 timeouts=self._timeouts,
+                secured=self._secured,
             )
             for node in range(self._count)
         ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from streams.broker.config import GroupTimeouts, NodeAddress, meta_properties, render, server_properties
 from streams.broker.errors import BrokerNotUp, PortTaken
 from streams.broker.java import java_command, log_tail, start_jvm
+from streams.broker.secured import Secured
 from streams.child import Child
 
 _BIND_FAILED = "Address already in use"
@@ -20,12 +21,20 @@ class Node:
     """A broker and controller in `folder`; may be started, killed and started again."""
 
     def __init__(
-        self, folder: Path, *, jars: Path, node: int, quorum: Sequence[NodeAddress], timeouts: GroupTimeouts
+        self,
+        folder: Path,
+        *,
+        jars: Path,
+        node: int,
+        quorum: Sequence[NodeAddress],
+        timeouts: GroupTimeouts,
+        secured: Secured | None = None,
     ) -> None:
         self.node, self.port = node, quorum[node].port
         self._folder, self._jars = folder, jars
         self.data = folder / "kafka"
-        self._properties = render(server_properties(node, quorum, self.data, timeouts))
+        self.client = {} if secured is None else secured.client()
+        self._properties = render(server_properties(node, quorum, self.data, timeouts, secured))
         self._process: Child | None = None
 
     def format(self, cluster_id: str, checkpoint: Path) -> None:

@@ -33,6 +33,7 @@ def wait_ready(nodes: Sequence[Node], *, deadline: float) -> None:
                 "reconnect.backoff.ms": 20,
                 "reconnect.backoff.max.ms": 50,
                 "log_level": 0,
+                **node.client,
             }
         )
         while not _listed(admin) >= expected:

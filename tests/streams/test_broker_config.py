@@ -10,6 +10,7 @@ import pytest
 from streams.broker import PortTaken
 from streams.broker.config import GroupTimeouts, NodeAddress, meta_properties, render, server_properties
 from streams.broker.ports import HOST, free, require_free
+from streams.broker.secured import Secured
 
 QUORUM = [NodeAddress(node=node, port=9000 + node, controller_port=9100 + node) for node in range(3)]
 
@@ -33,6 +34,26 @@ def test_server_properties_three_nodes_form_one_quorum_on_loopback() -> None:
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:9001,CONTROLLER://127.0.0.1:9101"
     assert properties["offsets.topic.replication.factor"] == "3"
     assert properties["min.insync.replicas"] == "2"
+
+
+def test_server_properties_secured_leave_no_open_listener_for_clients() -> None:
+    """Clients and the other nodes log in; only the controllers talk among themselves in the clear."""
+    secured = Secured(identity=Path("/i.pem"), authority=Path("/a.pem"), users={"admin": "secret", "me": "mine"})
+
+    properties = server_properties(1, QUORUM, Path("/data"), GroupTimeouts(), secured)
+
+    assert properties["listeners"] == "SASL_SSL://127.0.0.1:9001,CONTROLLER://127.0.0.1:9101"
+    assert properties["security.inter.broker.protocol"] == "SASL_SSL"
+    assert properties["listener.name.sasl_ssl.plain.sasl.jaas.config"].endswith(
+        'username="admin" password="secret" user_admin="secret" user_me="mine";'
+    )
+
+
+@pytest.mark.parametrize("users", [{}, {"me": 'a"b'}, {"a b": "c"}])
+def test_secured_users_that_would_break_the_line_are_refused(users: dict[str, str]) -> None:
+    """Names and passwords go into a line with quotes of its own."""
+    with pytest.raises(ValueError, match="users: at least one, and letters and digits only"):
+        Secured(identity=Path("/i.pem"), authority=Path("/a.pem"), users=users)
 
 
 def test_server_properties_timeouts_lie_within_the_brokers_minima() -> None:
