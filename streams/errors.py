@@ -69,6 +69,30 @@ class BadPayload(ClientFault):
     code = "bad_payload"
 
 
+class BadClaim(ClientFault):
+    """The claim check is not `sha256:` and 64 hex digits."""
+
+    code = "bad_claim"
+
+
+class NoStore(ClientFault):
+    """A claim check came, and no store is configured where it had to be resolved."""
+
+    code = "no_store"
+
+
+class ClaimNotFound(ClientFault):
+    """The store has no value of that digest: it was never put there, or is no longer kept."""
+
+    code = "claim_not_found"
+
+
+class ClaimTooLarge(ClientFault):
+    """The value in the store is larger than may be fetched."""
+
+    code = "claim_too_large"
+
+
 class ReplyTopicRefused(ClientFault):
     """The reply topic is not allowed or does not exist; the refusal itself is on `results`."""
 
@@ -157,6 +181,19 @@ class ResultTooLarge(ServerFault):
     """The result is larger than a record may be."""
 
     code = "result_too_large"
+    retryable = False
+
+
+class StoreUnreachable(ServerFault):
+    """The store of large values does not answer, refuses, or does not keep up."""
+
+    code = "store_unreachable"
+
+
+class ValueCorrupt(ServerFault):
+    """What the store keeps under a digest is something else; put it there again."""
+
+    code = "value_corrupt"
     retryable = False
 
 
