@@ -15,6 +15,7 @@ from executors.settings import ExecutorSettings
 from headrace.layers import Layer, Values, from_environment, from_file, from_flags, leaves, merged
 from headrace.sections import BrokerSettings, UpSettings
 from headrace.violations import describe
+from streams.blobs.settings import BlobSettings
 from streams.errors import BadSettings
 from streams.observe import ObserveSettings
 from streams.settings import KafkaSettings
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    blobs: BlobSettings = Field(default_factory=BlobSettings)
     router: RouterSettings = Field(default_factory=RouterSettings)
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
@@ -128,6 +130,11 @@ def _relations(settings: Settings) -> list[str]:
         violated.append(
             f"[up] executors = {settings.up.executors}: more than [kafka] slots = {settings.kafka.slots}, "
             "and an executor without a slot gets no work"
+        )
+    if settings.blobs.url and settings.blobs.size_max_bytes < settings.kafka.value_max_bytes:
+        violated.append(
+            f"[blobs] size_max_bytes = {settings.blobs.size_max_bytes}: less than [kafka] value_max_bytes = "
+            f"{settings.kafka.value_max_bytes}, so that nothing would ever go there"
         )
     return violated
 

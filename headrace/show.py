@@ -14,7 +14,11 @@ from headrace.settings import DEFAULT, Loaded, sections
 from headrace.violations import MASK, secret
 
 # Defaults that are found at the start and would say something about the machine that generated the file.
-_EXAMPLES = {("kafka", "bootstrap"): "127.0.0.1:9092", ("up", "executors"): 4}
+_EXAMPLES = {
+    ("kafka", "bootstrap"): "127.0.0.1:9092",
+    **{("blobs", key): "" for key in ("url", "endpoint", "region")},
+    ("up", "executors"): 4,
+}
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from streams.clock import to_ms
-from streams.contract import Outcome, Style
+from streams.contract import CLAIM, Outcome, Style
 from streams.errors import ClientFault, HeadraceError
 from streams.outbox import Headers
 from streams.query import Malformed, Query
@@ -99,9 +99,13 @@ def headers_of(answer: Answer) -> Headers:
         headers.append(("missed", answer.missed))
     if answer.duplicate:
         headers.append(("duplicate", "true"))
+    if answer.claim is not None:
+        headers.append((CLAIM, answer.claim))
     headers.append(("content-type", "application/json"))
     if answer.traceparent is not None:
         headers.append(("traceparent", answer.traceparent))
+    if answer.tracestate is not None:
+        headers.append(("tracestate", answer.tracestate))
     if answer.style is Style.CLOUDEVENTS:
         headers += _cloudevents(answer, headers)
     return headers
@@ -115,7 +119,7 @@ def _cloudevents(answer: Answer, plain: Headers) -> Headers:
         ("ce_type", ANSWER_TYPE),
         ("ce_source", "/headrace"),
     ]
-    skip = {"content-type", "traceparent", "ce_correlationid"}
+    skip = {"content-type", "traceparent", "tracestate", "ce_correlationid"}
     return own + [("ce_" + name.replace("-", ""), value) for name, value in plain if name not in skip]
 
 
@@ -142,7 +146,9 @@ def read_answer(headers: Iterable[tuple[str, bytes | None]], value: bytes | None
             cost_usd=float(got.get("cost", b"0")),
             missed=_text(got, "missed"),
             duplicate=got.get("duplicate") == b"true",
+            claim=_text(got, CLAIM),
             traceparent=_text(got, "traceparent"),
+            tracestate=_text(got, "tracestate"),
         )
     except KeyError as missing:
         raise ValueError(f"not an answer: no header {missing}") from missing

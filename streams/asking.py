@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 import numpy as np
 
-from streams.contract import CONTENT_TYPES, INTERNAL, QUERY_HEADERS, OnMiss
+from streams.contract import CONTENT_TYPES, INTERNAL, QUERY_HEADERS, SET_STORE, OnMiss
 from streams.errors import BadHeader, BadPayload, EmptyPayload, UnsupportedContentType
 from streams.openinference import Array, encode_v2_request, shorten
 from streams.outbox import Headers
@@ -55,11 +55,13 @@ class Asked(TypedDict, total=False):
     key: str | bytes | None
     headers: Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
     traceparent: str | None
+    tracestate: str | None
 
 
 class Ask(NamedTuple):
     """One query ready to send, but for its identity and reply address.
 
+    `large`: the value has to go to the store, and its claim check into a header of the record.
     Units: `slo_us` and `expires_us` (since the epoch) are None without such a deadline; `patient` is set if
            an answer after the deadline is wanted as well.
     """
@@ -69,6 +71,7 @@ class Ask(NamedTuple):
     slo_us: int | None
     expires_us: int | None
     patient: bool
+    large: bool = False
 
 
 class _Class(NamedTuple):
@@ -80,8 +83,10 @@ class _Class(NamedTuple):
 class AskWriter:
     """Turns what a caller asks into an `Ask`; safe to use from several threads."""
 
-    def __init__(self, *, value_max_bytes: int) -> None:
+    def __init__(self, *, value_max_bytes: int, store_max_bytes: int | None = None) -> None:
+        """`store_max_bytes` is what the store takes; None without one."""
         self._value_max_bytes = value_max_bytes
+        self._store_max_bytes = store_max_bytes
         self._classes: dict[tuple[object, ...], _Class] = {}
 
     def write(self, payload: Payload, asked: Asked) -> Ask:
@@ -90,11 +95,9 @@ class AskWriter:
         Raises: ClientFault leaves, the ones that the router would answer with, before anything is sent.
         """
         value, content_type = encode_payload(payload, asked.get("content_type"))
-        if len(value) > self._value_max_bytes:
-            raise BadPayload(
-                f"the payload has {len(value)} bytes; at most {self._value_max_bytes} can be sent "
-                "(value_max_bytes in [kafka])"
-            )
+        large = len(value) > self._value_max_bytes
+        if large and (self._store_max_bytes is None or len(value) > self._store_max_bytes):
+            raise self._too_large(len(value))
         wanted = (
             asked.get("task"), asked.get("model"), asked.get("variant"), asked.get("slo_ms"), asked.get("accuracy_min"),
             asked.get("cost_max"), asked.get("priority"), asked.get("on_miss"), content_type,
@@ -103,18 +106,24 @@ class AskWriter:
         if known is None:
             known = self._write_class(wanted)
         expires_at, query_id = asked.get("expires_at"), asked.get("query_id")
-        extra, trace = asked.get("headers"), asked.get("traceparent")
+        extra, trace, trace_state = asked.get("headers"), asked.get("traceparent"), asked.get("tracestate")
         key = asked.get("key") or b""
         if len(key) > KEY_MAX_BYTES:
             raise BadHeader(f"the key has {len(key)} bytes; at most {KEY_MAX_BYTES} are sent")
-        if expires_at is None and query_id is None and extra is None and trace is None:  # nearly always
-            return Ask(value, known.headers, known.slo_us, None, known.patient)
-        headers = known.headers + _own(expires_at, query_id, trace) + _foreign(extra)
+        if all(rare is None for rare in (expires_at, query_id, extra, trace, trace_state)):  # nearly always
+            return Ask(value, known.headers, known.slo_us, None, known.patient, large)
+        headers = known.headers + _own(expires_at, query_id, trace, trace_state) + _foreign(extra)
         if (size := _size(headers)) > HEADERS_LIMIT_BYTES:
             raise BadHeader(f"the headers have {size} bytes; at most {HEADERS_LIMIT_BYTES} are sent")
         query = _checked(headers)
         expires_us = query.deadline_us if expires_at is not None else None
-        return Ask(value, headers, known.slo_us, expires_us, known.patient)
+        return Ask(value, headers, known.slo_us, expires_us, known.patient, large)
+
+    def _too_large(self, size_bytes: int) -> BadPayload:
+        text = f"the payload has {size_bytes} bytes; at most {self._value_max_bytes} can be sent in a record"
+        if self._store_max_bytes is None:
+            return BadPayload(f"{text} (value_max_bytes in [kafka]); for more {SET_STORE}")
+        return BadPayload(f"{text}, and {self._store_max_bytes} through the store (size_max_bytes in [blobs])")
 
     def _write_class(self, wanted: tuple[object, ...]) -> _Class:
         names = ("task", "model", "variant", "slo-ms", "accuracy-min", "cost-max", "priority", "on-miss")
@@ -176,7 +185,9 @@ def _agreed(ours: str, given: str | None) -> str:
     return ours
 
 
-def _own(expires_at: float | datetime | None, query_id: str | None, traceparent: str | None) -> Headers:
+def _own(
+    expires_at: float | datetime | None, query_id: str | None, traceparent: str | None, tracestate: str | None
+) -> Headers:
     headers: Headers = []
     if expires_at is not None:
         if isinstance(expires_at, datetime):
@@ -190,6 +201,8 @@ def _own(expires_at: float | datetime | None, query_id: str | None, traceparent:
         headers.append(("query-id", query_id.encode()))
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))
+    if tracestate is not None:
+        headers.append(("tracestate", tracestate.encode()))
     return headers
 
 

@@ -127,7 +127,11 @@ def _messages() -> dict[str, Any]:
             "summary": "What is wanted, in headers; the payload, untouched.",
             "contentType": "application/octet-stream",
             "headers": _headers(QUERY_HEADERS, required=[]),
-            "payload": {"description": "One of " + ", ".join(CONTENT_TYPES) + ", as content-type says."},
+            "payload": {
+                "description": "One of "
+                + ", ".join(CONTENT_TYPES)
+                + ", as content-type says; empty beside a claim-check."
+            },
             "correlationId": correlation,
         },
         "work": {

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from streams.asking import Asked, AskWriter, Payload
+from streams.blobs import BlobSettings
+from streams.claims import Claims
 from streams.contract import OnMiss
 from streams.exchange import Exchange, Patience
 from streams.pending import Counts, Pending
@@ -23,6 +25,8 @@ class Client:
     Use it as a context manager, or call `close`. Not to be used across `fork`: librdkafka's threads do not
     survive it. Make the client after the fork, in each process (multiprocessing's "spawn" is safe).
 
+    blobs:         the store for payloads and results too large for a record: a URL or the whole section; without it
+                   the one that HEADRACE_BLOBS__URL names, if any.
     in_flight_max: queries that may wait for an answer; beyond it `submit` waits up to `block_s`.
     grace_s:       after a deadline, before AnswerMissing: 6 s that a takeover may need, and a margin.
     wait_max_s:    the same for a query without a deadline, or with on_miss="late".
@@ -33,6 +37,7 @@ class Client:
         kafka: KafkaSettings | None = None,
         *,
         bootstrap: str | None = None,
+        blobs: BlobSettings | str | None = None,
         connect_timeout_s: float = 10.0,
         in_flight_max: int = 10_000,
         block_s: float = 30.0,
@@ -41,14 +46,17 @@ class Client:
     ) -> None:
         """Connect, choose a partition of `results` and find its end.
 
-        Raises: Unreachable, TopicMissing, NotAuthorized, BadSettings.
+        Raises: Unreachable, TopicMissing, NotAuthorized, BadSettings, StoreUnreachable.
         """
         kafka = kafka or KafkaSettings()
         self.kafka = kafka.model_copy(update={"bootstrap": bootstrap}) if bootstrap else kafka
         self._block_s = block_s
-        self._writer = AskWriter(value_max_bytes=self.kafka.value_max_bytes)
+        claims = Claims.opened(BlobSettings(url=blobs) if isinstance(blobs, str) else blobs or BlobSettings())
+        store_max_bytes = None if claims is None else claims.size_max_bytes
+        self._writer = AskWriter(value_max_bytes=self.kafka.value_max_bytes, store_max_bytes=store_max_bytes)
         self._exchange = Exchange(
             self.kafka,
+            claims,
             in_flight_max=in_flight_max,
             patience=Patience(connect_s=connect_timeout_s, grace_s=grace_s, wait_max_s=wait_max_s),
         )
@@ -71,13 +79,15 @@ class Client:
         key: str | bytes | None = None,
         headers: Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
         block: bool = True,
     ) -> Pending:
         """Send one query; one of `task`, `model`, `variant` says what is asked (units: see `Asked`).
 
         `payload` is an array (sent as npy), a dict (an Open Inference Protocol v2 request, or arrays by input
         name) or bytes (JPEG, PNG and npy are recognised, others need `content_type`). `headers` are carried
-        along, for instance `tracestate`. A failed outcome is a reply like any other.
+        along. A payload too large for a record goes to the store first, in a thread: its deadline begins after
+        that, and the future fails with StoreUnreachable if it cannot. A failed outcome is a reply like any other.
 
         Raises: ClientFault leaves if the query is malformed; Overloaded if `in_flight_max` queries wait, at
                 once without `block`, else after `block_s`; RuntimeError on a closed client.
@@ -85,7 +95,7 @@ class Client:
         asked = Asked(
             task=task, model=model, variant=variant, slo_ms=slo_ms, expires_at=expires_at, accuracy_min=accuracy_min,
             cost_max=cost_max, priority=priority, on_miss=on_miss, query_id=query_id, content_type=content_type,
-            key=key, headers=headers, traceparent=traceparent,
+            key=key, headers=headers, traceparent=traceparent, tracestate=tracestate,
         )  # fmt: skip
         ask = self._writer.write(payload, asked)
         return self._exchange.send(ask, query_id=query_id, key=key, block_s=self._block_s if block else 0.0)

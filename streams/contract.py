@@ -15,6 +15,8 @@ REQUIREMENT_MAX_BYTES = 256  # of each requirement header and of traceparent: th
 CORRELATION_MAX_BYTES = 1_024  # echoed on the answer, whose headers must stay small beside its value
 SLO_MS_MAX = 86_400_000.0  # a day; longer waits are best effort
 PRIORITY_MAX = 9
+CLAIM = "claim-check"  # names a value that is kept in the store (claims.py)
+SET_STORE = "set [blobs] url (HEADRACE_BLOBS__URL) to the store that clients and executors share"
 INTERNAL = "headrace"  # the one header between our own processes: a decision or a return, as JSON
 
 
@@ -80,7 +82,14 @@ QUERY_HEADERS = (
         "correlation-id", "ce_correlationid", "kafka_correlationId", "any bytes, at most 1,024; echoed unchanged"
     ),
     HeaderRow("content-type", "content-type", "", "of the value: " + ", ".join(CONTENT_TYPES)),
+    HeaderRow(
+        CLAIM,
+        "ce_claimcheck",
+        "",
+        "sha256: and 64 hex digits; the value is in the store under that digest, and empty (0 bytes, not null) here",
+    ),
     HeaderRow("traceparent", "traceparent", "", "W3C trace context, carried to the answer"),
+    HeaderRow("tracestate", "tracestate", "", "the vendors' part of it, carried along"),
 )
 
 ANSWER_HEADERS = (
@@ -97,8 +106,12 @@ ANSWER_HEADERS = (
     HeaderRow("cost", "ce_cost", "", "USD of machine time that this answer used"),
     HeaderRow("missed", "ce_missed", "", "with on-miss: which requirement was given up"),
     HeaderRow("duplicate", "ce_duplicate", "", "true: another copy of this answer may have been sent before"),
+    HeaderRow(
+        CLAIM, "ce_claimcheck", "", "the value was too large: it is in the store under this digest, and empty here"
+    ),
     HeaderRow("content-type", "content-type", "", "application/json"),
     HeaderRow("traceparent", "traceparent", "", "as it came"),
+    HeaderRow("tracestate", "tracestate", "", "as it came"),
 )
 
 OUTCOMES = (

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from streams import delivery, errors
 from streams.answers import outcome_of
 from streams.asyncapi import render as render_asyncapi
+from streams.blobs import BlobSettings, digest_of, name_of
 from streams.contract import (
     ANSWER_HEADERS,
+    CLAIM,
     CONTENT_TYPES,
     CORRELATION_MAX_BYTES,
     INTERNAL,
@@ -25,6 +27,9 @@ from streams.topics import table
 # Met by a caller of the client or the command line, never written on an answer.
 LOCAL = ("answer_missing", "cluster_unreachable", "bad_settings", "bad_record", "topic_missing", "not_authorized")
 DEFAULTS = KafkaSettings(bootstrap="127.0.0.1:9092")  # as configured by nobody, also where the environment says else
+
+BLOBS = BlobSettings(url="", endpoint="", region="")
+EXAMPLE = digest_of(b"")
 
 
 def pages() -> dict[str, str]:
@@ -43,6 +48,7 @@ def render() -> str:
             *_section("A query", _QUERY),
             *_headers(QUERY_HEADERS),
             *_section("Limits", _LIMITS),
+            *_section("Large values", _LARGE),
             *_section("An answer", _ANSWER),
             *_headers(ANSWER_HEADERS),
             *_section("Outcomes", ""),
@@ -68,11 +74,25 @@ _KINDS = ", ".join(f"`{kind}`" for kind in CONTENT_TYPES)
 _REPLY_TOPICS = " or ".join(f"`{DEFAULTS.topic(glob)}`" for glob in DEFAULTS.reply_topics)
 _LIMITS = f"""* Payloads: {_KINDS}; JSON is an Open Inference Protocol v2 request.
 * Value: {DEFAULTS.value_max_bytes:,} bytes (`value_max_bytes`), the same for a result.
+* Through the store: {BLOBS.size_max_bytes:,} bytes (`size_max_bytes`), the same for a result.
 * `query-id`: {QUERY_ID_MAX_BYTES} bytes; each requirement, and `traceparent`: {REQUIREMENT_MAX_BYTES}.
 * `correlation-id`: {CORRELATION_MAX_BYTES:,} bytes.
 * A reply topic must exist and match {_REPLY_TOPICS} (`reply_topics`).
 * The header `{INTERNAL}` belongs to Headrace's own processes.
 * Queries may be compressed by any codec; answers are uncompressed or gzip."""
+
+_LARGE = f"""What is too large for a record is kept in a store that clients and executors share, a folder or a bucket of
+S3 (`[blobs]`), and named in the record by the header `{CLAIM}`: `sha256:` and the 64 hex digits, in lower case, of
+its SHA-256. Without a store a query that names one is rejected, and a result that is too large fails.
+
+* The store keeps it as `{name_of(EXAMPLE)}`, below its folder or prefix:
+  the first two digits, then all of them. Put it there whole before the query that names it; in a folder, write it
+  beside and rename it.
+* The record's value is then empty: 0 bytes, not null, which is a tombstone. Beside a value it does not count.
+* `content-type` is that of the value in the store, and the other headers mean what they always mean.
+* An answer may have a claim check whether or not its query had one. Fetch the value, and compare its hash.
+* A claim check is a digest and nothing else: there is no way to name a path, an address or another store.
+* Values are removed after a while, which the operator chooses. One that is put again counts as new."""
 
 _ANSWER = f"""A record of the reply topic, or of `{DEFAULTS.topic("results")}`. The value of `ok` is an Open Inference
 Protocol v2 response, that of every other outcome `{{"error": {{"code": ..., "message": ..., "retriable": ...}}}}`;
@@ -94,7 +114,8 @@ _TOPICS = f"""With the default prefix `{DEFAULTS.prefix}` and sizes; there is on
 
 
 def _section(title: str, text: str) -> list[str]:
-    return ["", f"## {title}", "", *([text] if text else []), *([""] if text and not text.startswith("*") else [])]
+    listed = text.rpartition("\n")[2].startswith("*")
+    return ["", f"## {title}", "", *([text] if text else []), *([""] if text and not listed else [])]
 
 
 def _headers(rows: Iterable[HeaderRow]) -> list[str]:

@@ -1,7 +1,7 @@
 """The engine under both clients: sends queries, matches answers to futures, and gives up on overdue ones.
 
 Threads: the caller's, the producer's poll thread, and the mailbox, in which answers complete futures (and run
-their callbacks, which must be short) and overdue ones fail.
+their callbacks, which must be short) and overdue ones fail. Large values come and go in threads of claims.py.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from streams.answers import read_answer
 from streams.asking import Ask
+from streams.claims import Claims
 from streams.clock import from_ms, wall_us
+from streams.contract import CLAIM, SET_STORE
 from streams.delivery import delivery_error, no_answer, topic_missing
-from streams.errors import AnswerMissing, BadRecord, BadSettings, HeadraceError, Overloaded, Unreachable
+from streams.errors import AnswerMissing, BadRecord, BadSettings, HeadraceError, NoStore, Overloaded, Unreachable
 from streams.mailbox import Mailbox
 from streams.outbox import Headers, Outbox
 from streams.pending import Counts, Ledger, Pending
+from streams.records import Answer
 from streams.reply import Reply
 from streams.settings import KafkaSettings
 
@@ -51,8 +54,10 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange:
     """One producer, one mailbox and the ledger between them; every method may be called from any thread."""
 
-    def __init__(self, kafka: KafkaSettings, *, in_flight_max: int, patience: Patience) -> None:
-        """Connect, choose a partition of `results` and find its end.
+    def __init__(
+        self, kafka: KafkaSettings, claims: Claims | None = None, *, in_flight_max: int, patience: Patience
+    ) -> None:
+        """Connect, choose a partition of `results` and find its end. `claims` is closed with this.
 
         Raises: Unreachable, TopicMissing, BadSettings.
         """
@@ -62,6 +67,8 @@ class Exchange:
                 f"{patience.connect_s:g} must be > 0, grace_s {patience.grace_s:g} >= 0"
             )
         self.kafka = kafka
+        self._claims = claims
+        self._fetching = 0  # answers that came, but for their values
         self._in_flight_max = in_flight_max
         self._in_flight_low = in_flight_max - max(1, in_flight_max // 8)  # waking for each answer costs 20 us a query
         self._grace_us, self._wait_max_us = from_ms(patience.grace_s * 1_000), from_ms(patience.wait_max_s * 1_000)
@@ -105,22 +112,20 @@ class Exchange:
         """
         size_bytes = len(ask.value)
         pending = self._open(ask, query_id, size_bytes, block_s)
-        number = pending.number
-        identity: Headers = [("correlation-id", self._identity + _NUMBER.pack(number))]
+        identity: Headers = [("correlation-id", self._identity + _NUMBER.pack(pending.number))]
         if query_id is None:
             identity.append(("query-id", pending.query_id))
+        headers = ask.headers + self._reply_to + identity
+        if ask.large:
+            assert self._claims is not None
+            self._claims.upload(ask.value, partial(self._uploaded, pending, ask, headers, key))
+            return pending
         try:
-            self._outbox.send(
-                self._queries, ask.value, key=key, headers=ask.headers + self._reply_to + identity,
-                done=partial(self._delivered, number, size_bytes),
-            )  # fmt: skip
-        except (KafkaException, Overloaded) as refused:
-            self._gone.append(size_bytes)
+            self._produce(pending, ask.value, headers, key)
+        except HeadraceError:
             with self._room:
-                self._ledger.refused(number)
-            if isinstance(refused, Overloaded):
-                raise
-            raise delivery_error(refused.args[0], self.kafka, what=f"query {pending.query_id}") from refused
+                self._ledger.refused(pending.number)
+            raise
         return pending
 
     def counts(self) -> Counts:
@@ -131,6 +136,8 @@ class Exchange:
     def close(self) -> None:
         """Deliver what was submitted, then fail what still waits; may be called again."""
         self._shut(CLOSED)
+        if self._claims is not None:
+            self._claims.close(FLUSH_S)
         self._outbox.close(FLUSH_S)
         self._mailbox.stop()
         self._fail_all(AnswerMissing(CLOSED))
@@ -155,6 +162,42 @@ class Exchange:
         except KafkaException as silent:
             raise no_answer(self.kafka, timeout_s, silent.args[0]) from silent
 
+    def _produce(self, pending: Pending, value: bytes, headers: Headers, key: str | bytes | None) -> None:
+        size_bytes = len(value)
+        try:
+            self._outbox.send(
+                self._queries, value, key=key, headers=headers,
+                done=partial(self._delivered, pending.number, size_bytes),
+            )  # fmt: skip
+        except Overloaded:
+            self._gone.append(size_bytes)
+            raise
+        except KafkaException as refused:
+            self._gone.append(size_bytes)
+            raise delivery_error(refused.args[0], self.kafka, what=f"query {pending.query_id}") from refused
+
+    def _uploaded(
+        self, pending: Pending, ask: Ask, headers: Headers, key: str | bytes | None, got: str | HeadraceError
+    ) -> None:
+        """The payload is in the store: now the query goes out, if somebody still waits for it."""
+        self._gone.append(len(ask.value))
+        if isinstance(got, HeadraceError):
+            self._refused(pending.number, got)
+            return
+        with self._room:
+            waited_for = self._ledger.wait_until(pending.number, self._give_up_us(ask))
+        if waited_for:
+            try:
+                self._produce(pending, b"", [*headers, (CLAIM, got)], key)
+            except HeadraceError as refused:
+                self._refused(pending.number, refused)
+
+    def _refused(self, number: int, error: HeadraceError) -> None:
+        with self._room:
+            pending = self._ledger.refused(number)
+        if pending is not None:
+            pending.set_exception(error)
+
     def _open(self, ask: Ask, query_id: str | None, size_bytes: int, block_s: float) -> Pending:
         if os.getpid() != self._pid:
             raise RuntimeError("this client was made before a fork; make one in each process")
@@ -173,13 +216,16 @@ class Exchange:
                 )
             number = next(self._numbers)
             pending = Pending(number, query_id or f"{self._name}-{number}", self._forget)
-            ledger.open(pending, size_bytes=size_bytes, give_up_us=self._give_up_us(ask))
+            give_up_us = _monotonic_us() + self._wait_max_us if ask.large else self._give_up_us(ask)
+            ledger.open(pending, size_bytes=size_bytes, give_up_us=give_up_us)
         return pending
 
     def _has_room(self, size_bytes: int) -> bool:
         """Also true once closed, so that nobody waits on."""
         while self._gone:
             self._ledger.delivered(self._gone.popleft())
+        if self._fetching and self._fetching + len(self._ledger) >= self._in_flight_max:
+            return self._closed is not None
         return self._closed is not None or self._ledger.room(size_bytes)
 
     def _give_up_us(self, ask: Ask) -> int:
@@ -223,13 +269,29 @@ class Exchange:
 
     def _complete(self, pending: Pending, message: Message, headers: Received) -> None:
         try:
-            reply = Reply(read_answer(headers, message.value(), topic=self._results))
+            answer = read_answer(headers, message.value(), topic=self._results)
         except ValueError as unreadable:
             with self._room:
                 self._ledger.counts.unreadable += 1
             pending.set_exception(BadRecord(f"the answer to {pending.query_id} cannot be read: {unreadable}"))
+            return
+        if answer.claim is None:
+            pending.set_result(Reply(answer))
+        elif self._claims is None:
+            claim = f"the answer to {pending.query_id} is in a store, as {answer.claim}"
+            pending.set_exception(NoStore(f"{claim}; this client has none: {SET_STORE}"))
         else:
-            pending.set_result(reply)
+            with self._room:
+                self._fetching += 1
+            self._claims.download(answer.claim, partial(self._fetched, pending, answer))
+
+    def _fetched(self, pending: Pending, answer: Answer, got: bytes | HeadraceError) -> None:
+        with self._room:
+            self._fetching -= 1
+        if isinstance(got, HeadraceError):
+            pending.set_exception(got)
+        else:
+            pending.set_result(Reply(msgspec.structs.replace(answer, value=got)))
 
     def _broken(self, error: Exception) -> None:
         self._shut(f"the client's mailbox failed: {error}")

@@ -19,7 +19,9 @@ class Pending(Future[Reply]):
     """The future of one query. `result(timeout)` gives its `Reply`, also if that says expired or failed.
 
     Raises: from `result`: AnswerMissing, if no answer came in time; Unreachable, if the query could not be
-            delivered; CancelledError; TimeoutError, if only `timeout` has passed.
+            delivered; CancelledError; TimeoutError, if only `timeout` has passed. With large values also
+            StoreUnreachable, and why an answer's value cannot be had: NoStore, ClaimNotFound, ClaimTooLarge,
+            ValueCorrupt.
     """
 
     def __init__(self, number: int, query_id: str, forget: Callable[[int], bool]) -> None:
@@ -97,6 +99,15 @@ class Ledger:
             self._heap = [(give_up, number) for number, (_, give_up) in self._open.items()]
             heapq.heapify(self._heap)
 
+    def wait_until(self, number: int, give_up_us: int) -> bool:
+        """Give a query another time at which patience ends; False if it has left the book."""
+        found = self._open.get(number)
+        if found is None:
+            return False
+        self._open[number] = (found[0], give_up_us)
+        heapq.heappush(self._heap, (give_up_us, number))
+        return True
+
     def delivered(self, size_bytes: int) -> None:
         """The query's bytes left the producer's queue, one way or the other."""
         self.undelivered_bytes -= size_bytes
@@ -138,9 +149,10 @@ class Ledger:
         taken: list[Pending] = []
         heap = self._heap
         while heap and heap[0][0] <= now_us:
-            _, number = heapq.heappop(heap)
-            found = self._open.pop(number, None)
-            if found is not None:
+            give_up_us, number = heapq.heappop(heap)
+            found = self._open.get(number)
+            if found is not None and found[1] == give_up_us:  # else it was given another time
+                del self._open[number]
                 self.counts.missing += 1
                 self._remember(number, Unwanted.LATE)
                 taken.append(found[0])

@@ -104,6 +104,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     correlation: bytes | None = None
     style: Style = Style.PLAIN
     traceparent: str | None = None
+    tracestate: str | None = None
     code: str | None = None
     variant: str | None = None
     accuracy: float | None = None
@@ -114,6 +115,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float = 0.0
     missed: str | None = None
     duplicate: bool = False
+    claim: str | None = None  # then the value is in the store, and empty here
 
 
 _encoder = msgspec.json.Encoder()

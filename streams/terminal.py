@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from streams.answers import error_value, headers_of
+from streams.claims import Claims
+from streams.clock import NEVER
 from streams.contract import INTERNAL, Outcome
-from streams.errors import HeadraceError, Overloaded, ResultTooLarge
+from streams.errors import DeadlinePassed, HeadraceError, Overloaded, ResultTooLarge
 from streams.outbox import Headers, Outbox
 from streams.records import Answer
 from streams.settings import KafkaSettings
@@ -41,22 +46,30 @@ PERMANENT = frozenset(
 class Terminal:
     """Sends answers and dead letters; `acked` is called once the broker has one of them, and only then.
 
-    Fallbacks, in this order: a result too large becomes `failed`; a reply topic that refuses is replaced by
-    `results`, and that by dead-letters. An ambiguous failure (a timeout) is sent again, marked as a duplicate.
+    Fallbacks, in this order: a result too large goes to the store, and its claim check out in its place; without a
+    store it becomes `failed`. A reply topic that refuses is replaced by `results`, and that by dead-letters. An
+    ambiguous failure (a timeout) is sent again, marked as a duplicate.
     """
 
-    def __init__(self, outbox: Outbox, kafka: KafkaSettings) -> None:
+    def __init__(self, outbox: Outbox, kafka: KafkaSettings, claims: Claims | None = None) -> None:
         self._outbox = outbox
         self._results = kafka.topic("results")
         self._dead = kafka.topic("dead-letters")
         self._value_max_bytes = kafka.value_max_bytes
+        self._claims = claims
+        self._uploads: dict[int, _Upload] = {}
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
         self.unsent = 0  # queries given up on for now; their offsets stay uncommitted
 
-    def answer(self, answer: Answer, acked: Callable[[], None], *, tries: int = 1) -> None:
-        """Send one terminal answer."""
+    def answer(self, answer: Answer, acked: Callable[[], None], *, tries: int = 1, deadline_us: int = NEVER) -> None:
+        """Send one terminal answer.
+
+        Units: `deadline_us` since the epoch; it matters to a result that goes to the store first (`expire`).
+        """
         if len(answer.value) > self._value_max_bytes:
-            answer = _too_large(answer, len(answer.value), self._value_max_bytes)
+            self._oversize(answer, acked, tries, deadline_us)
+            return
 
         def done(error: KafkaError | None, _message: Message) -> None:
             if error is None:
@@ -78,12 +91,43 @@ class Terminal:
         """Copy a record that cannot be answered, untouched, with the reason as headers."""
         self._bury(_copied_headers(message) + _reason(message, error), message.key(), message.value(), acked, 1)
 
+    def expire(self, *, now_us: int) -> None:
+        """Answer `expired` in the place of results whose deadline came before the store had them."""
+        for upload in [one for one in list(self._uploads.values()) if one.deadline_us <= now_us]:
+            if self._uploads.pop(upload.number, None) is None:
+                continue
+            error = DeadlinePassed(f"the deadline passed while {len(upload.answer.value)} bytes went to the store")
+            expired = _instead(upload.answer, Outcome.EXPIRED, error)
+            self.answer(_later(expired, upload), upload.acked, tries=upload.tries)
+
+    def _oversize(self, answer: Answer, acked: Callable[[], None], tries: int, deadline_us: int) -> None:
+        size, limit = len(answer.value), self._value_max_bytes
+        if self._claims is None or size > self._claims.size_max_bytes:
+            limit = limit if self._claims is None else self._claims.size_max_bytes
+            self.answer(_too_large(answer, size, limit), acked, tries=tries)
+            return
+        upload = _Upload(next(self._numbers), answer, acked, tries, deadline_us, time.monotonic_ns() // 1_000)
+        self._uploads[upload.number] = upload
+        self._claims.upload(answer.value, partial(self._uploaded, upload))
+
+    def _uploaded(self, upload: _Upload, got: str | HeadraceError) -> None:
+        if self._uploads.pop(upload.number, None) is None:
+            return  # expired meanwhile
+        if isinstance(got, HeadraceError):
+            answer = _instead(upload.answer, Outcome.FAILED, got)
+        else:
+            answer = msgspec.structs.replace(upload.answer, value=b"", claim=got)
+        self.answer(_later(answer, upload), upload.acked, tries=upload.tries)
+
     def _answer_failed(self, answer: Answer, error: KafkaError, acked: Callable[[], None], tries: int) -> None:
         if error.code() in TOO_LARGE:
             if answer.code == ResultTooLarge.code:
                 self._bury(headers_of(answer), answer.query_id, answer.value, acked, 1)
                 return
-            self.answer(_too_large(answer, len(answer.value), self._value_max_bytes), acked, tries=tries)
+            if answer.claim is None:  # the topic takes less than the settings say
+                self._oversize(answer, acked, tries, NEVER)
+            else:
+                self.answer(_too_large(answer, 0, self._value_max_bytes), acked, tries=tries)
         elif error.code() in PERMANENT:
             log.warning("reply topic refuses", extra={"topic": answer.reply_topic, "error": error.str()})
             if answer.reply_topic == self._results and answer.reply_partition < 0:
@@ -128,9 +172,30 @@ class Terminal:
         log.error("left uncommitted, so that it is read again after a restart", extra={"what": what})
 
 
+class _Upload(NamedTuple):
+    """An answer whose value is on its way to the store. Units: `begun_us` by the monotonic clock."""
+
+    number: int
+    answer: Answer
+    acked: Callable[[], None]
+    tries: int
+    deadline_us: int
+    begun_us: int
+
+
+def _later(answer: Answer, upload: _Upload) -> Answer:
+    """With the time of the upload in its latency."""
+    took_us = time.monotonic_ns() // 1_000 - upload.begun_us
+    return msgspec.structs.replace(answer, latency_us=answer.latency_us + took_us)
+
+
 def _too_large(answer: Answer, size: int, limit: int) -> Answer:
     error = ResultTooLarge(f"the result has {size} bytes; at most {limit} can be sent")
-    return msgspec.structs.replace(answer, outcome=Outcome.FAILED, code=error.code, value=error_value(error))
+    return _instead(answer, Outcome.FAILED, error)
+
+
+def _instead(answer: Answer, outcome: Outcome, error: HeadraceError) -> Answer:
+    return msgspec.structs.replace(answer, outcome=outcome, code=error.code, value=error_value(error), claim=None)
 
 
 def _cut(

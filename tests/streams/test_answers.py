@@ -25,6 +25,8 @@ ANSWERS = st.builds(
     correlation=st.none() | st.binary(max_size=20),
     style=st.sampled_from(Style),
     traceparent=st.none() | TEXT,
+    tracestate=st.none() | TEXT,
+    claim=st.none() | TEXT,
     code=st.none() | TEXT,
     variant=st.none() | TEXT,
     accuracy=st.none() | st.integers(0, 1_000).map(lambda n: n / 1_000),

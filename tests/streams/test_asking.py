@@ -82,10 +82,11 @@ def test_write_headers_of_a_class_are_made_once() -> None:
 
 def test_write_rare_headers_follow_the_class() -> None:
     """Identity, absolute deadline and the caller's own headers are checked each time."""
-    ask = write(task="t", query_id="q", expires_at=datetime(2030, 1, 1, tzinfo=UTC), headers={"tracestate": "a=b"})
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    ask = write(task="t", query_id="q", expires_at=at, tracestate="a=b", headers={"x-tenant": "7"})
 
     assert ask.headers[2:] == [
-        ("expires-at", b"1893456000000"), ("query-id", b"q"), ("tracestate", b"a=b"),
+        ("expires-at", b"1893456000000"), ("query-id", b"q"), ("tracestate", b"a=b"), ("x-tenant", b"7"),
     ]  # fmt: skip
     assert ask.expires_us == 1893456000000 * 1_000
 
@@ -101,6 +102,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"task": "t", "expires_at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 (that is the point)
     ({"task": "t", "headers": {"reply-topic": "x"}}, "'reply-topic' belongs to the contract"),
     ({"task": "t", "headers": [("ce_id", "x")]}, "'ce_id' belongs to the contract"),
+    ({"task": "t", "headers": {"claim-check": "sha256:0"}}, "'claim-check' belongs to the contract"),
     ({"task": "t", "headers": {"mine": "x" * 12_000}}, f"at most {HEADERS_LIMIT_BYTES} are sent"),
     ({"task": "t", "key": "k" * 5_000}, "the key has 5000 bytes; at most 4096"),
 ]
@@ -123,3 +125,17 @@ def test_write_bad_header_is_a_bad_header() -> None:
     """The leaf is the one that the answer would carry."""
     with pytest.raises(BadHeader):
         write(task="t", on_miss="never")
+
+
+def test_write_payload_above_the_limit_needs_a_store_and_says_so() -> None:
+    """Without one the message names the setting; with one it goes there, up to that one's own limit."""
+    asked = Asked(task="t")
+    with pytest.raises(BadPayload, match=r"10001 bytes; at most 10000 .*HEADRACE_BLOBS__URL"):
+        AskWriter(value_max_bytes=10_000).write(PNG + bytes(9_985), asked)
+    writer = AskWriter(value_max_bytes=10_000, store_max_bytes=20_000)
+    with pytest.raises(BadPayload, match=r"20001 bytes; at most 10000 .*, and 20000 through the store"):
+        writer.write(PNG + bytes(19_985), asked)
+
+    assert [writer.write(PNG + bytes(size - 16), asked).large for size in (10_000, 10_001, 20_000)] == [
+        False, True, True,
+    ]  # fmt: skip

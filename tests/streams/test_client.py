@@ -62,7 +62,7 @@ def test_ask_array_gives_reply_with_outputs(kafka: KafkaSettings, client: Client
     with Echo(kafka) as echo:
         reply = client.ask(
             np.zeros((2, 3), np.float32), task="digits", slo_ms=500, accuracy_min=0.5, cost_max=1, priority=7,
-            on_miss="late", traceparent="00-1-2-03", headers={"tracestate": "a=b"}, key="k",
+            on_miss="late", traceparent="00-1-2-03", tracestate="a=b", headers={"x-tenant": "7"}, key="k",
         )  # fmt: skip
 
     assert reply.ok
@@ -80,7 +80,7 @@ def test_ask_array_gives_reply_with_outputs(kafka: KafkaSettings, client: Client
     )  # fmt: skip
     assert query.query_id == reply.query_id
     assert message.key() == b"k"
-    assert ("tracestate", b"a=b") in (message.headers() or [])
+    assert {("tracestate", b"a=b"), ("x-tenant", b"7")} <= set(message.headers() or [])
 
 
 def test_submit_from_many_threads_every_reply_is_its_own(kafka: KafkaSettings, client: Client) -> None:

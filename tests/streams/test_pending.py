@@ -44,6 +44,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.delivered(self.undelivered.pop())
 
     @precondition(lambda self: self.state)
+    @rule(data=st.data(), patience_us=st.integers(0, 50))
+    def wait_until(self, data: st.DataObject, patience_us: int) -> None:
+        number = data.draw(st.sampled_from(sorted(self.state)))
+        is_open = self.state[number] == "open"
+        assert self.ledger.wait_until(number, self.now_us + patience_us) == is_open
+        if is_open:
+            self.until[number] = self.now_us + patience_us
+
+    @precondition(lambda self: self.state)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.state)))
