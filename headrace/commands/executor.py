@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headrace.options import Check, Config, Level, Set, configure
+from streams.blobs import open_store
 from streams.properties import require_valid
 
 
@@ -32,6 +33,7 @@ def executor(
         from headrace.artifacts import check as artifacts
 
         require_valid(settings.kafka)
+        open_store(settings.blobs)
         typer.echo(f"executor {settings.executor.instance}: settings and imports are in order; {artifacts(settings)}")
         return
     run(settings.executor, settings.kafka, settings.observe)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
+from headrace.durations import seconds
 from headrace.options import Config, Level, Set, configure, kafka_of
 from headrace.printing import answer_json, answer_line
 from headrace.tail import Tail
 from streams.clock import wall_us
-from streams.errors import BadSettings
 
 QUIET_S = 2.0  # without --follow: the end is where nothing comes for so long
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def results(
@@ -28,14 +26,7 @@ def results(
 ) -> None:
     """Print answers, with --since those of the past too. It reads beside the clients and takes nothing from them."""
     loaded = configure(config, pairs, level)
-    since_us = None if since is None else wall_us() - _seconds(since) * 1_000_000
+    since_us = None if since is None else wall_us() - seconds(since, option="--since") * 1_000_000
     with Tail(kafka_of(loaded), partition=partition, since_us=since_us) as tail:
         for heard in tail.follow(quiet_s=None if follow else QUIET_S):
             typer.echo(answer_json(heard.answer) if as_json else answer_line(heard.answer))
-
-
-def _seconds(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if match is None:
-        raise BadSettings(f"--since {text!r} is not a number and one of s, m, h, d")
-    return int(match[1]) * _UNITS[match[2]]

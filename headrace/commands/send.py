@@ -62,7 +62,7 @@ def send(
         "cost_max": cost_max, "priority": priority, "on_miss": on_miss,
     }  # fmt: skip
     ok = True
-    with Client(kafka_of(loaded)) as client:
+    with Client(kafka_of(loaded), blobs=loaded.settings.blobs) as client:
         sent = {_submit(client, query, asked): query for query in queries}
         try:
             for pending in client.as_completed(sent, timeout_s) if follow else sent:
