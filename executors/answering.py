@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from executors.kept import Kept
 from executors.residency import Resident
 from streams.answers import refusal
-from streams.clock import wall_us
+from streams.claims import Claims
+from streams.clock import NEVER, wall_us
 from streams.contract import INTERNAL, Outcome
 from streams.errors import AttemptsExhausted, DispatchFailed, HeadraceError, Overloaded
 from streams.outbox import Headers, Outbox
@@ -52,11 +53,12 @@ class Answering:
         finish: Callable[[Prefix, int], None],
         kept: Kept,
         attempts_max: int,
+        claims: Claims | None = None,
     ) -> None:
         self.outcomes: Counter[str] = Counter()
         self._queries = kafka.topic("queries")
         self._outbox = outbox
-        self._terminal = Terminal(outbox, kafka)
+        self._terminal = Terminal(outbox, kafka, claims)
         self._finish = finish
         self._kept = kept
         self._attempts_max = attempts_max
@@ -108,6 +110,10 @@ class Answering:
         topic = dispatch.reply_topic
         self._send(held, refusal(dispatch, error, reply_topic=topic, now_us=wall_us(), duplicate=held.marked))
 
+    def expire(self, now_us: int) -> None:
+        """Results that are still on their way to the store at their deadline."""
+        self._terminal.expire(now_us=now_us)
+
     def dead_letter(self, message: Message, prefix: Prefix, offset: int, error: HeadraceError) -> None:
         self.outcomes["dead-letter"] += 1
         self._terminal.dead_letter(message, error, lambda: self._finish(prefix, offset))
@@ -151,8 +157,9 @@ class Answering:
 
     def _send(self, held: Held, answer: Answer) -> None:
         self.outcomes[answer.outcome.value] += 1
-        prefix, offset, finish = held.prefix, held.offset, self._finish
-        self._terminal.answer(answer, lambda: finish(prefix, offset))
+        prefix, offset, finish, dispatch = held.prefix, held.offset, self._finish, held.dispatch
+        deadline_us = NEVER if dispatch.late_ok else dispatch.deadline_us
+        self._terminal.answer(answer, lambda: finish(prefix, offset), deadline_us=deadline_us)
 
 
 def _missed(dispatch: Dispatch, now_us: int) -> str | None:

@@ -32,6 +32,7 @@ from executors.events import (
     VariantLoaded,
     VariantUnloaded,
 )
+from executors.fetching import Fetching
 from executors.job import Job
 from executors.lanes import Lanes, Ran
 from executors.machine import Machine
@@ -40,6 +41,7 @@ from executors.preparing import Preparing, prepared
 from executors.residency import Resident
 from executors.settings import ExecutorSettings
 from executors.telemetry import Reporter
+from streams.claims import Claims
 from streams.clock import NEVER, Micros, from_ms, to_ms, wall_us
 from streams.contract import INTERNAL
 from streams.errors import BadHeader, DeadlinePassed, HeadraceError, ModelFailed, WouldBeLate
@@ -68,6 +70,12 @@ class Decoded(NamedTuple):
     error: HeadraceError | None
 
 
+class Call(NamedTuple):
+    """Something that ended elsewhere and goes on in this loop."""
+
+    call: Callable[[], None]
+
+
 class Residents(NamedTuple):
     resident: Resident
     backends: list[Backend]
@@ -85,7 +93,7 @@ class Quiet(NamedTuple):
     """Nothing more will be read."""
 
 
-Item = Records | Revoked | Decoded | Ran | Residents | Gone | Stop | Quiet
+Item = Records | Revoked | Decoded | Call | Ran | Residents | Gone | Stop | Quiet
 
 
 class Running(NamedTuple):
@@ -107,6 +115,7 @@ class Executor:
         reporter: Reporter,
         metrics: ExecutorMetrics,
         in_flight: Callable[[], int],
+        claims: Claims | None = None,
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.turned_at = time.monotonic()
@@ -117,6 +126,7 @@ class Executor:
         self._reporter = reporter
         self._metrics = metrics
         self._in_flight = in_flight
+        self._fetching = Fetching(claims, lambda job, item, error: self._decoded(job, item, error, wall_us()))
         self._machine = Machine(
             cores=settings.cores, phi=settings.phi, reserve_us=from_ms(settings.reply_reserve_ms),
             window_drop=settings.window_drop,
@@ -164,6 +174,7 @@ class Executor:
         if self._machine.next_wake_us <= now_us:
             self._perform(self._machine.handle(Ticked(), now_us=now_us))
         self._outbox.poll()
+        self._answering.expire(now_us)
         self._reporter.report(self._machine, now_us=now_us)
         self._metrics.count(self._answering.outcomes)
         self.turned_at = time.monotonic()
@@ -178,6 +189,8 @@ class Executor:
                 self._finished(item, now_us)
             case Decoded(job, decoded, error):
                 self._decoded(job, decoded, error, now_us)
+            case Call(call):
+                call()
             case Revoked(slots):
                 self._perform(self._machine.handle(SlotsRevoked(frozenset(slots)), now_us=now_us))
             case Residents(resident, backends):
@@ -238,11 +251,14 @@ class Executor:
         """Decode now, or let a thread do it; False if the payload is spoiled and answered."""
         dispatch = held.dispatch
         value = held.message.value() or b""
-        if resident.prepare.heavy(dispatch.content_type):
+        if not value:
+            held.error = self._fetching.begin(job, held, resident.prepare)
+        elif resident.prepare.heavy(dispatch.content_type):
             job.ready = False
             self._preparing.submit(job, resident.prepare, value, dispatch.content_type)
             return True
-        held.item, held.error = prepared(resident.prepare, value, dispatch.content_type)
+        else:
+            held.item, held.error = prepared(resident.prepare, value, dispatch.content_type)
         if held.error is not None:
             self._answering.refuse(held, held.error)
         return held.error is None

@@ -9,12 +9,14 @@ import threading
 import time
 
 from executors.answering import Answering
-from executors.executor import Executor, Gone, Quiet, Records, Residents, Revoked, Stop
+from executors.executor import Call, Executor, Gone, Quiet, Records, Residents, Revoked, Stop
 from executors.kept import Kept
 from executors.metrics import ExecutorMetrics
 from executors.residency import Residency
 from executors.settings import ExecutorSettings
 from executors.telemetry import Reporter
+from streams.blobs import BlobSettings
+from streams.claims import Claims
 from streams.collector import calm
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
@@ -30,7 +32,9 @@ READ_ON_S = 0.3  # after `draining` was said, for what routers had already sent
 class Process:
     """Builds the parts and ties them together."""
 
-    def __init__(self, settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings) -> None:
+    def __init__(
+        self, settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings, blobs: BlobSettings
+    ) -> None:
         self._settings = settings
         self._outbox = Outbox(kafka.producer(), name="answers", threaded=False)
         self._metrics = ExecutorMetrics()
@@ -47,13 +51,16 @@ class Process:
             on_revoked=lambda slots: self._executor.inbox.put(Revoked(slots)),
             name="intake",
         )
+        self._claims = Claims.opened(blobs, later=lambda call: self._executor.inbox.put(Call(call)))
         answering = Answering(
             kafka, self._outbox, finish=self._reader.finish,
             kept=Kept(count_max=settings.kept_max, bytes_max=settings.kept_bytes), attempts_max=settings.attempts_max,
+            claims=self._claims,
         )  # fmt: skip
         self._executor = Executor(
-            settings, self._outbox, answering, self._reporter, self._metrics, lambda: self._reader.in_flight
-        )
+            settings, self._outbox, answering, self._reporter, self._metrics, lambda: self._reader.in_flight,
+            self._claims,
+        )  # fmt: skip
         inbox = self._executor.inbox
         self._residency = Residency(
             settings, kafka,
@@ -118,6 +125,8 @@ class Process:
         self._reporter.changed()
         self._executor.say()
         self._residency.stop()
+        if self._claims is not None:
+            self._claims.close(0.0)
         left = self._outbox.close()
         self._observatory.stop()
         log.info("executor left", extra={"unsent": left})
@@ -143,6 +152,8 @@ class Process:
         return None if self._reporter.slots else "no slot is owned yet"
 
 
-def run(settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings) -> None:
+def run(
+    settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings, blobs: BlobSettings | None = None
+) -> None:
     """Run one executor until SIGTERM or SIGINT; raises SystemExit with its status."""
-    sys.exit(Process(settings, kafka, observe).run())
+    sys.exit(Process(settings, kafka, observe, blobs or BlobSettings()).run())

@@ -36,4 +36,4 @@ def executor(
         open_store(settings.blobs)
         typer.echo(f"executor {settings.executor.instance}: settings and imports are in order; {artifacts(settings)}")
         return
-    run(settings.executor, settings.kafka, settings.observe)
+    run(settings.executor, settings.kafka, settings.observe, settings.blobs)
