@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from examples import client, plain_python
+from examples import claim_check, client, plain_python
 from headrace import KafkaSettings
+from streams.blobs import LocalStore, digest_of
 from tests.streams.echo import Echo, fresh_kafka
 
 
@@ -29,6 +30,16 @@ def test_plain_python_needs_nothing_of_ours() -> None:
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
     assert modules == {"__future__", "typing", "confluent_kafka"}
+
+
+def test_claim_check_by_hand_is_that_of_the_store(tmp_path: Path) -> None:
+    """What it puts there is found by an executor, and what an executor puts there is found by it."""
+    claim = claim_check.put(tmp_path, b"photo")
+    store = LocalStore(tmp_path)
+
+    assert claim == digest_of(b"photo")
+    assert store.get(claim, size_max_bytes=10) == b"photo"
+    assert claim_check.get(tmp_path, store.put(b"result")) == b"result"
 
 
 @pytest.mark.kafka
