@@ -13,8 +13,7 @@ __all__ = ["BlobSettings", "LocalStore", "Pruned", "S3Store", "Store", "digest_o
 def open_store(settings: BlobSettings) -> Store | None:
     """The store that `url` names; None if there is none. An S3 store is not asked for anything yet.
 
-    Raises: StoreUnreachable if the folder cannot be made; for S3 ModuleNotFoundError without boto3, and
-            BadSettings.
+    Raises: StoreUnreachable if the folder cannot be made; BadSettings if S3 cannot be had so.
     """
     if not settings.url:
         return None

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.blobs.away import Away
 from streams.blobs.local import written
 from streams.blobs.store import CHUNK_BYTES, Pruned, check_size, name_of, verified
 from streams.errors import BadSettings, ClaimNotFound, StoreUnreachable
@@ -38,18 +39,26 @@ class S3Store:
         timeout_s: float = 5.0,
         tries: int = 3,
         connections: int = 10,
+        away_s: float = 1.0,
     ) -> None:
-        """Make a client; nothing is asked yet. Units: `timeout_s` to connect, and for each wait for the other side.
+        """Make a client; nothing is asked yet.
 
-        Raises: ModuleNotFoundError without boto3; BadSettings if it refuses the configuration.
+        Units:  `timeout_s` to connect, and for each wait for the other side; `away_s` before a bucket that did not
+                answer is asked again.
+
+        Raises: BadSettings without boto3, or if it refuses the configuration.
         """
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ModuleNotFoundError as missing:
+            raise BadSettings(f's3://{bucket} needs boto3: pip install "headrace[aws]"') from missing
 
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._tries = tries
+        self._away = Away(away_s)
         config = Config(
             connect_timeout=timeout_s,
             read_timeout=timeout_s,
@@ -90,16 +99,20 @@ class S3Store:
 
     def get_file(self, digest: str, path: Path, *, size_max_bytes: int | None = None) -> None:
         def fetch() -> None:
-            with self._spoken(), written(path) as file:
-                for chunk in self._chunks(digest, size_max_bytes):
-                    file.write(chunk)
+            try:
+                with written(path) as file:
+                    for chunk in self._chunks(digest, size_max_bytes):
+                        file.write(chunk)
+            except OSError as failed:
+                raise StoreUnreachable(f"{failed.filename or path}: {failed.strerror or failed}") from failed
 
         self._again(fetch)
 
     def exists(self, digest: str) -> bool:
+        key = self._key(digest)
         try:
             with self._spoken(digest):
-                self._client.head_object(Bucket=self._bucket, Key=self._key(digest))
+                self._client.head_object(Bucket=self._bucket, Key=key)
         except ClaimNotFound:
             return False
         return True
@@ -129,8 +142,9 @@ class S3Store:
     def _chunks(self, digest: str, size_max_bytes: int | None) -> Iterator[bytes]:
         from botocore.exceptions import BotoCoreError
 
+        key = self._key(digest)
         with self._spoken(digest):
-            found = self._client.get_object(Bucket=self._bucket, Key=self._key(digest))
+            found = self._client.get_object(Bucket=self._bucket, Key=key)
         with contextlib.closing(found["Body"]) as body:
             check_size(digest, found["ContentLength"], size_max_bytes)
             try:
@@ -148,20 +162,26 @@ class S3Store:
 
     @contextlib.contextmanager
     def _spoken(self, digest: str | None = None) -> Iterator[None]:
-        """Failures of boto3 and of files, in our own words."""
+        """Failures of one request in our own words; at once, if the bucket did not answer a moment ago."""
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
 
-        try:
-            yield
-        except ClientError as refused:
-            error, status = refused.response["Error"], refused.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status == 404 and digest is not None and error["Code"] != "NoSuchBucket":
-                raise ClaimNotFound(f"{digest} is not in {self}: never put there, or no longer kept") from refused
-            hint = "; without the right to list the bucket, what is missing looks so too" if status == 403 else ""
-            told = f"{error['Code']} {error.get('Message', '')}".strip()
-            raise StoreUnreachable(f"{self} refuses: {told}{hint}") from refused
-        except (BotoCoreError, Boto3Error) as silent:
-            raise StoreUnreachable(f"{self}: {silent}") from silent
-        except OSError as failed:
-            raise StoreUnreachable(f"{failed.filename or self}: {failed.strerror or failed}") from failed
+        with self._away.asking() as away:
+            try:
+                yield
+            except ClientError as refused:
+                error, status = refused.response["Error"], refused.response["ResponseMetadata"]["HTTPStatusCode"]
+                told = f"{self} refuses: {error['Code']} {error.get('Message', '')}".strip()
+                if status >= 500:
+                    away.failed(told)
+                    raise StoreUnreachable(told) from refused
+                away.answered()
+                if status == 404 and digest is not None and error["Code"] != "NoSuchBucket":
+                    raise ClaimNotFound(f"{digest} is not in {self}: never put there, or no longer kept") from refused
+                hint = "; without the right to list the bucket, what is missing looks so too" if status == 403 else ""
+                raise StoreUnreachable(told + hint) from refused
+            except (BotoCoreError, Boto3Error) as silent:
+                away.failed(f"{self}: {silent}")
+                raise StoreUnreachable(f"{self}: {silent}") from silent
+            else:
+                away.answered()

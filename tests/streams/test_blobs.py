@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from streams.blobs import BlobSettings, LocalStore, S3Store, Store, digest_of, name_of, open_store
 from streams.errors import BadClaim, BadSettings, ClaimNotFound, ClaimTooLarge, StoreUnreachable, ValueCorrupt
-from tests.streams.faulty import BUCKET, S3, s3
+from tests.streams.faulty import BUCKET, S3
 
 DATA = b"a value, large or small" * 1_000
 DIGEST = digest_of(DATA)
 ABSENT = "sha256:" + "0" * 64
 MAX = 1_000_000
 DAY_S = 86_400.0
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[S3]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "any")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        with s3() as running:
-            yield running
-
-
-@pytest.fixture
-def bucket(served: S3) -> Iterator[S3Store]:
-    """A prefix that nothing stands under; faults that a test left over are taken back."""
-    served.faults.clear()
-    found = served.client.list_objects_v2(Bucket=BUCKET).get("Contents", ())
-    for one in found:
-        served.client.delete_object(Bucket=BUCKET, Key=one["Key"])
-    served.requests.clear()
-    store = S3Store(BUCKET, "kept/here", endpoint=served.endpoint, region="us-east-1", timeout_s=2.0, tries=3)
-    yield store
-    served.faults.clear()
-    store._client.close()
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -229,98 +205,6 @@ def test_folder_writers_of_one_value_do_not_disturb_readers(tmp_path: Path) -> N
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
-# S3.
-
-
-def test_s3_failures_of_the_server_are_tried_again(served: S3, bucket: S3Store) -> None:
-    """Two 500s and a connection that breaks are not told to anyone."""
-    served.faults.extend(["500", "hang-up"])
-    bucket.put(DATA)
-    served.faults.extend(["500", "500"])
-    got = bucket.get(DIGEST, size_max_bytes=MAX)
-
-    assert got == DATA
-    assert len(served.requests) == 6
-
-
-def test_s3_server_that_keeps_failing_is_unreachable_after_so_many_tries(served: S3, bucket: S3Store) -> None:
-    """Three tries each, and then words."""
-    served.faults.extend(["500"] * 6)
-    with pytest.raises(StoreUnreachable, match=rf"s3://{BUCKET}/kept/here refuses: InternalError We are sorry"):
-        bucket.put(DATA)
-    with pytest.raises(StoreUnreachable, match="InternalError"):
-        bucket.get(DIGEST, size_max_bytes=MAX)
-
-    assert len(served.requests) == 6
-
-
-def test_s3_body_that_breaks_off_is_fetched_again(served: S3, bucket: S3Store, tmp_path: Path) -> None:
-    """botocore does not try that again; a file starts anew."""
-    bucket.put(DATA)
-    served.faults.extend(["cut", "cut"])
-    got = bucket.get(DIGEST, size_max_bytes=MAX)
-    served.faults.append("cut")
-    bucket.get_file(DIGEST, tmp_path / "copy")
-
-    assert got == DATA
-    assert (tmp_path / "copy").read_bytes() == DATA
-    assert len(served.requests) == 1 + 3 + 2
-
-
-def test_s3_body_that_always_breaks_off_is_unreachable(served: S3, bucket: S3Store, tmp_path: Path) -> None:
-    """Bounded, and no part of it is left."""
-    bucket.put(DATA)
-    served.faults.extend(["cut"] * 6)
-    with pytest.raises(StoreUnreachable, match="broke off"):
-        bucket.get(DIGEST, size_max_bytes=MAX)
-    with pytest.raises(StoreUnreachable, match="broke off"):
-        bucket.get_file(DIGEST, tmp_path / "copy")
-
-    assert len(served.requests) == 1 + 6
-    assert not list(tmp_path.glob("copy*"))
-
-
-def test_s3_object_that_is_something_else_is_corrupt(served: S3, bucket: S3Store) -> None:
-    """Someone wrote other bytes under that key: told at once, and mended by the next put."""
-    served.client.put_object(Bucket=BUCKET, Key=f"kept/here/{name_of(DIGEST)}", Body=b"something else")
-    served.requests.clear()
-    with pytest.raises(ValueCorrupt, match="the 14 bytes"):
-        bucket.get(DIGEST, size_max_bytes=MAX)
-    tried = len(served.requests)
-    bucket.put(DATA)
-
-    assert tried == 1
-    assert bucket.get(DIGEST, size_max_bytes=MAX) == DATA
-
-
-def test_s3_prune_stays_below_its_prefix(served: S3, bucket: S3Store) -> None:
-    """Neighbours in the bucket are not ours."""
-    bucket.put(DATA)
-    for key in ("kept/here/README", "kept/herein/sha256/aa/bb", "sha256/aa/bb"):
-        served.client.put_object(Bucket=BUCKET, Key=key, Body=b"x")
-    pruned = bucket.prune(-60.0)
-    left = [one["Key"] for one in served.client.list_objects_v2(Bucket=BUCKET)["Contents"]]
-
-    assert pruned == (1, len(DATA))
-    assert left == ["kept/here/README", "kept/herein/sha256/aa/bb", "sha256/aa/bb"]
-
-
-def test_s3_bucket_that_is_not_there_is_no_missing_value(served: S3, bucket: S3Store) -> None:
-    """A wrong setting must not look as if every client had sent nonsense."""
-    wrong = S3Store("no-such-bucket", endpoint=served.endpoint, region="us-east-1")
-
-    with pytest.raises(StoreUnreachable, match="s3://no-such-bucket refuses: NoSuchBucket"):
-        wrong.get(DIGEST, size_max_bytes=MAX)
-
-
-def test_s3_nobody_there_is_unreachable(bucket: S3Store) -> None:
-    """In words, within the tries."""
-    silent = S3Store(BUCKET, endpoint="http://127.0.0.1:1", region="us-east-1", timeout_s=0.2, tries=1)
-
-    with pytest.raises(StoreUnreachable, match="Could not connect"):
-        silent.put(DATA)
-
-
 # Settings.
 
 
@@ -356,3 +240,11 @@ def test_endpoint_that_boto3_refuses_is_a_bad_setting() -> None:
     """Before anything is asked."""
     with pytest.raises(BadSettings, match="Invalid endpoint"):
         S3Store(BUCKET, endpoint="http://no host/")
+
+
+def test_s3_without_boto3_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    with pytest.raises(BadSettings, match=r"headrace\[aws\]"):
+        open_store(BlobSettings(url="s3://values"))

@@ -40,11 +40,16 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 class Slow(LocalStore):
-    """Takes nothing before `gate` is set."""
+    """Takes nothing before `gate` is set, and gives nothing before `out` is."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.gate = threading.Event()
+        self.gate, self.out = threading.Event(), threading.Event()
+        self.out.set()
+
+    def get(self, digest: str, *, size_max_bytes: int) -> bytes:
+        assert self.out.wait(20)
+        return super().get(digest, size_max_bytes=size_max_bytes)
 
     def put(self, data: bytes) -> str:
         assert self.gate.wait(20)
@@ -58,6 +63,7 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     monkeypatch.setattr("streams.claims.open_store", lambda _settings: made)
     yield made
     made.gate.set()
+    made.out.set()
 
 
 def claimed(kafka: KafkaSettings, claim: str) -> Echo:
@@ -214,6 +220,24 @@ def test_payloads_that_wait_for_the_store_are_bounded(
     assert reply.ok
     assert again.ok
     assert echo.seen[0][0].query_id == pendings[1].query_id
+
+
+def test_results_that_wait_for_the_store_count_as_in_flight(kafka: KafkaSettings, slow: Slow) -> None:
+    """Two answers came and hang in the store: there is no room for a third query before one of them is whole."""
+    slow.gate.set()
+    slow.out.clear()
+    with claimed(kafka, slow.put(WIDE)), Client(kafka, blobs="any", in_flight_max=2) as client:
+        pendings = [client.submit(SMALL, task="t") for _ in range(2)]
+        until(lambda: client._exchange._fetching == 2)
+        done = [pending.done() for pending in pendings]
+        with pytest.raises(Overloaded):
+            client.submit(SMALL, task="t", block=False)
+        slow.out.set()
+        replies = client.results(pendings, 20)
+        third = client.ask(SMALL, task="t", timeout=20)
+
+    assert done == [False, False]
+    assert [reply.value for reply in [*replies, third]] == [WIDE] * 3
 
 
 def test_close_sends_what_was_submitted_and_leaves_no_future_open(kafka: KafkaSettings, slow: Slow) -> None:
