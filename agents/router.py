@@ -23,6 +23,7 @@ from agents.selection import Chosen, Parked, Refused, Selector
 from agents.settings import RouterSettings
 from agents.window import Window
 from streams.answers import refusal
+from streams.bulk import Bulk
 from streams.clock import wall_us
 from streams.contract import INTERNAL
 from streams.errors import DeadlinePassed, DispatchFailed, HeadraceError, NoExecutor, Overloaded
@@ -40,13 +41,18 @@ LOOK_UP_S = 2.0
 RETRIES_PER_TURN = 500  # parked queries tried again in one turn of the loop
 
 
-class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A query in hand: what was read, and where its offset is finished."""
+class Waiting(msgspec.Struct, gc=False):
+    """A query in hand: what was read, where its offset is finished, and whom the delivery report concerns."""
 
     query: Query
     message: Message
     prefix: Prefix
     offset: int
+    reported: Callable[[Waiting, KafkaError | None], None]
+    failed: bool = False  # not delivered: another Waiting goes on with it
+
+    def __call__(self, error: KafkaError | None, _message: Message) -> None:
+        self.reported(self, error)
 
 
 class Router:
@@ -63,6 +69,7 @@ class Router:
         *,
         selector: Selector,
         outbox: Outbox,
+        bulk: Bulk[Waiting],
         terminal: Terminal,
         metrics: RouterMetrics,
         finish: Callable[[Prefix, int], None],
@@ -71,6 +78,9 @@ class Router:
         self._settings = settings
         self._selector = selector
         self._outbox = outbox
+        self._bulk = bulk
+        self._backlog = False
+        self._reported = self._report
         self._terminal = terminal
         self._metrics = metrics
         self._finish = finish
@@ -86,14 +96,16 @@ class Router:
         self.counts = Counts()
         self.outcomes: Counter[str] = Counter()
 
-    def route(self, batch: Iterable[Taken]) -> None:
-        """Route what the intake read; errors of one query stay with that query."""
+    def route(self, batch: Iterable[Taken], *, backlog: bool = False) -> None:
+        """Route what the intake read, by the bulk producers if it is a backlog; a query's errors stay with it."""
+        self._backlog = backlog
         for taken in batch:
             try:
                 self._route(taken)
             except Exception as bug:
                 log.exception("routing failed")
                 self._refuse_unread(taken, DispatchFailed(f"routing failed: {type(bug).__name__}: {bug}"))
+        self._backlog = False
         self._metrics.count(self.outcomes)
 
     def retry(self, *, now_us: int) -> None:
@@ -140,10 +152,11 @@ class Router:
             self.counts.add(query.requirements, second=timestamp_ms // 1_000, partition=partition)
             if query.id_given and query.attempt == 1 and self._window.seen(partition, query.query_id, now_us=now_us):
                 query.marked = True
-            self._select(Waiting(query, message, taken.prefix, taken.offset), now_us=now_us)
+            self._select(Waiting(query, message, taken.prefix, taken.offset, self._reported), now_us=now_us)
         elif isinstance(read, Malformed):
             read.marked = read.marked or taken.marked
-            self._refuse(Waiting(cast("Query", read), message, taken.prefix, taken.offset), read.error, now_us=now_us)
+            unread = Waiting(cast("Query", read), message, taken.prefix, taken.offset, self._reported)
+            self._refuse(unread, read.error, now_us=now_us)
         else:
             assert isinstance(read, Unaddressable)
             self.outcomes["dead-letter"] += 1
@@ -195,21 +208,16 @@ class Router:
             keep=query.id_given,
         )
         headers: Headers = [*cast("Headers", message.headers() or []), (INTERNAL, encode(decision))]
-        prefix, offset, finish = waiting.prefix, waiting.offset, self._finish
-
-        def done(error: KafkaError | None, _message: Message) -> None:
-            if error is None:
-                finish(prefix, offset)
-            else:
-                self._defer(self._dispatch_failed, waiting, error)
-
         topic = self._work_topic.get(offer.pool)
         if topic is None:
             topic = self._work_topic[offer.pool] = self._kafka.topic(f"work.{offer.pool}")
         try:
-            self._outbox.send(
-                topic, message.value(), key=message.key(), partition=chosen.slot, headers=headers, done=done
-            )
+            if self._backlog:
+                self._bulk.send(waiting, topic, message.value(), message.key(), chosen.slot, headers)
+            else:
+                self._outbox.send(
+                    topic, message.value(), key=message.key(), partition=chosen.slot, headers=headers, done=waiting
+                )
         except KafkaException as refused:
             self._dispatch_failed(waiting, refused.args[0])
             return
@@ -218,7 +226,15 @@ class Router:
             return
         self.outcomes[chosen.why] += 1
         if query.id_given:
-            self._window.sent(prefix.partition, query.query_id, chosen.executor)
+            self._window.sent(waiting.prefix.partition, query.query_id, chosen.executor)
+
+    def _report(self, waiting: Waiting, error: KafkaError | None) -> None:
+        """A delivery report, in `poll`."""
+        if error is None:
+            self._finish(waiting.prefix, waiting.offset)
+            return
+        waiting.failed = True
+        self._defer(self._dispatch_failed, msgspec.structs.replace(waiting, failed=False), error)
 
     def _dispatch_failed(self, waiting: Waiting, error: KafkaError) -> None:
         now_us = wall_us()

@@ -24,6 +24,9 @@ class RouterSettings(BaseModel):
     policy: Literal["blocks", "round-robin", "random"] = Field(default="blocks", description="which executor of a pool")
     in_flight_max: int = Field(default=20_000, ge=100, le=1_000_000, description="queries taken and not yet dispatched")
     batch_max: int = Field(default=250, ge=1, le=10_000, description="queries per turn of the event loop")
+    backlog_min: int = Field(
+        default=64, ge=1, le=10_000, description="queries read at once from which dispatches linger for 5 ms"
+    )
     parked_max: int = Field(default=10_000, ge=0, le=1_000_000, description="queries waiting for an executor to appear")
     park_ms: int = Field(default=30_000, ge=0, le=600_000, description="longest wait for one, without a deadline")
     window_max: int = Field(default=100_000, ge=0, le=10_000_000, description="query ids remembered per partition")

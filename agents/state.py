@@ -11,12 +11,14 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from agents.fleet import Fleet
+from agents.hearing import Hearing, Word
 from agents.metrics import RouterMetrics
 from agents.ownership import Ownership
-from agents.router import Router
+from agents.router import Router, Waiting
 from agents.selection import Selector
 from agents.settings import RouterSettings
 from registry.catalog import Catalog
+from streams.bulk import Bulk
 from streams.clock import wall_us
 from streams.collector import calm
 from streams.observe import Observatory, ObserveSettings
@@ -30,12 +32,12 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 ROUTER_KEY = b"router:"
-STARVED_S, STARVED_SLEEP_S = 0.3, 0.004  # telemetry older than that: the loop must let Faust's consumer thread run
+READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
 class RouterState:
-    """Everything between the Faust worker and the pure parts. All but `open` and `close` run in the event loop."""
+    """Everything between the Faust worker and the pure parts. All but `close` runs in the event loop."""
 
     def __init__(self, settings: RouterSettings, kafka: KafkaSettings, observe: ObserveSettings) -> None:
         self.settings = settings
@@ -50,25 +52,28 @@ class RouterState:
         self.selector = Selector(self.catalog, self.fleet, settings=settings, rng=self._rng, ownership=self.ownership)
         self.router: Router | None = None
         self.reader: Reader | None = None
+        self.hearing: Hearing | None = None
         self._outbox: Outbox | None = None
+        self._bulk: Bulk[Waiting] | None = None
         self._sink: Callable[[list[Taken]], None] | None = None
         self._read_to = 0
         self._second = 0
         self._beat_at = 0.0
         self._known_at = 0.0
-        self._heard_at = 0.0
         self._stale = False
         self._observatory = Observatory(observe, self.metrics.registry, healthy=self._healthy, ready=self._ready)
 
     def open(self, *, defer: Callable[..., object], sink: Callable[[list[Taken]], None]) -> None:
         """Connect the hot path; queries are read once the registry has been read through."""
         self._outbox = Outbox(self._kafka.producer(), name="dispatch", threaded=False)
+        self._bulk = Bulk(self._kafka.producer(), acked=self._acked)
         self._sink = sink
         self.router = Router(
             self.settings,
             self._kafka,
             selector=self.selector,
             outbox=self._outbox,
+            bulk=self._bulk,
             terminal=Terminal(self._outbox, self._kafka),
             metrics=self.metrics,
             finish=lambda prefix, offset: self.reader.finish(prefix, offset) if self.reader else None,
@@ -76,24 +81,20 @@ class RouterState:
         )
         self._observatory.start()
 
-    def route(self, batch: list[Taken]) -> None:
+    def route(self, batch: list[Taken], *, backlog: bool) -> None:
+        """Route a list; with a backlog behind it, acknowledgements are counted together."""
         assert self.router is not None
-        assert self._outbox is not None
-        self.router.route(batch)
-        self._outbox.poll()
+        self.router.route(batch, backlog=backlog)
+        self._poll()
 
-    def routed(self) -> None:
-        """A whole list of the reader is routed."""
-        if self.reader is not None:
+    def more(self) -> list[Taken]:
+        """The list is routed: read on here while there is a backlog, else let the reader's thread wait for queries."""
+        if self.reader is None or self._outbox is None:
+            return []
+        batch = self.reader.more(self._poll)
+        if not batch:
             self.reader.dealt()
-
-    def pause_s(self) -> float:
-        """How long the agent should rest after a chunk: Faust's consumer is a thread, and starves beside a busy loop.
-
-        Without this a router at its limit stops hearing the fleet, and takes every executor for dead.
-        """
-        starved = time.monotonic() - self._heard_at > STARVED_S
-        return STARVED_SLEEP_S if starved and self.fleet.routable(now_us=wall_us()) else 0.0
+        return batch
 
     def learn(self, key: bytes | None, value: bytes | None, *, offset: int) -> None:
         """One record of the registry topic."""
@@ -105,22 +106,25 @@ class RouterState:
         self._read_to = offset + 1
         self._stale = True
 
-    def hear(self, key: bytes | None, value: bytes | None) -> None:
-        """One record of the fleet topic: an executor's telemetry or a router's sign of life."""
+    def hear(self, words: list[Word]) -> None:
+        """Records of the fleet topic: executors' telemetry and routers' signs of life."""
         now_us = wall_us()
-        self._heard_at = time.monotonic()
-        try:
-            if (key or b"").startswith(ROUTER_KEY):
-                self.ownership.heard(decode_router(value or b""), now_us=now_us)
-            elif self.fleet.heard(decode_telemetry(value or b""), now_us=now_us):
-                self._stale = True
-        except msgspec.MsgspecError as unreadable:
-            log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})
+        for key, value in words:
+            try:
+                if key.startswith(ROUTER_KEY):
+                    self.ownership.heard(decode_router(value), now_us=now_us)
+                elif self.fleet.heard(decode_telemetry(value), now_us=now_us):
+                    self._stale = True
+            except msgspec.MsgspecError as unreadable:
+                log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})
 
-    def turn(self) -> None:
-        """Every 20 ms: timers, parked queries, signs of life, counts of the seconds that are over."""
-        if self.router is None:
-            return
+    def turn(self) -> list[Word]:
+        """Every 10 ms: timers, parked queries, signs of life, counts of the seconds that are over.
+
+        Returns: what the fleet said meanwhile.
+        """
+        if self.router is None or self.hearing is None:
+            return []
         now_us, now = wall_us(), time.monotonic()
         if self.reader is None and self._read_to >= self.registry_end:
             # Until the fleet is known every query would have to wait in memory; so they wait in the topic.
@@ -130,8 +134,7 @@ class RouterState:
         if self._stale:
             self._stale = False
             self.selector.refresh(now_us=now_us)
-        assert self._outbox is not None
-        self._outbox.poll()
+        self._poll()
         self.router.retry(now_us=now_us)
         if self.reader is not None and self.reader.failed:
             self.failed = self.reader.failed
@@ -143,23 +146,43 @@ class RouterState:
             self._second = second
             self._publish_counts(second)
             self._observe(now)
+        return self.hearing.listen()
+
+    def drain(self) -> int:
+        """Take no more queries; returns how many are not passed on and acknowledged yet, for a successor to mark."""
+        if self.reader is None:
+            return 0
+        self.reader.hold()
+        self._poll()
+        return self.reader.in_flight
 
     def close(self) -> None:
-        """Stop taking queries, let the dispatches in flight be acknowledged, commit, leave."""
+        """Commit what is finished and leave the group. Not in the loop: it waits."""
         if self.reader is not None:
-            self.reader.hold()
             self.reader.stop()
             self.reader.join(self.settings.grace_ms / 1_000 + 10.0)
+        if self.hearing is not None:
+            self.hearing.close()
         if self._outbox is not None:
             self._beat("gone")
             left = self._outbox.close()
             log.info("router closed", extra={"unsent": left})
         self._observatory.stop()
 
+    def _acked(self, sent: list[Waiting]) -> None:
+        if self.reader is not None:
+            self.reader.finish_all([waiting for waiting in sent if not waiting.failed])
+
+    def _poll(self, timeout_s: float = 0.0) -> None:
+        assert self._outbox is not None
+        assert self._bulk is not None
+        self._bulk.poll()
+        self._outbox.poll(timeout_s)
+
     def _start_reader(self) -> None:
         assert self._sink is not None
         self.reader = Reader(
-            self._kafka.consumer("router"),
+            self._kafka.consumer("router", **{"queued.min.messages": READ_AHEAD}),
             self._kafka.topic("queries"),
             self._sink,
             in_flight_max=self.settings.in_flight_max,

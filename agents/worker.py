@@ -1,8 +1,8 @@
 """The router as a Faust worker.
 
-Slow topics (fleet, registry) are ordinary Faust topics. Queries are read by librdkafka in a thread and put on a
-Faust channel a batch at a time, because message-at-a-time Faust costs 20x the CPU and acknowledges what raised
-(docs/decisions/0003). The agent on that channel never lets an exception out.
+The registry is an ordinary Faust topic. Queries and telemetry are read by librdkafka and put on Faust channels a
+list at a time, because message-at-a-time Faust costs 20x the CPU and acknowledges what raised (docs/decisions/0003).
+The agents on these channels never let an exception out.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from typing import Any
 
 import faust
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from mode import Service
 
 from agents.credentials import credentials
+from agents.hearing import Hearing
 from agents.state import RouterState
 from streams.reader import Taken
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-FLEET_HISTORY_MS = 3_000  # of telemetry to read at the start: a few heartbeats of everyone
 ADMIN_S = 10.0
-TURN_QUERIES = 32  # routed in one turn of the loop (about a millisecond): a full channel must not starve the telemetry
+TURN_S = 0.01
+DRAIN_S = 0.002
+TURN_QUERIES = 128  # routed in one turn of the loop (a few milliseconds): a full channel must not starve the telemetry
 
 
 class _App(faust.App):
@@ -54,16 +55,18 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
     )
     raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
     registry = app.topic(kafka.topic("registry"), **raw)
-    fleet = app.topic(kafka.topic("fleet"), **raw)
+    fleet: Any = app.channel()
     queries: Any = app.channel()
 
     @app.agent(queries)
     async def route(batches: Any) -> None:
         async for batch in batches:
-            for at in range(0, len(batch), TURN_QUERIES):
-                state.route(batch[at : at + TURN_QUERIES])
-                await asyncio.sleep(state.pause_s())
-            state.routed()
+            while batch:
+                backlog = len(batch) >= state.settings.backlog_min
+                for at in range(0, len(batch), TURN_QUERIES):
+                    state.route(batch[at : at + TURN_QUERIES], backlog=backlog)
+                    await asyncio.sleep(0)
+                batch = state.more()
 
     @app.agent(registry)
     async def learn(records: Any) -> None:
@@ -71,9 +74,9 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
             state.learn(event.key, event.value, offset=event.message.offset)
 
     @app.agent(fleet)
-    async def hear(records: Any) -> None:
-        async for event in records.events():
-            state.hear(event.key, event.value)
+    async def hear(lists: Any) -> None:
+        async for words in lists:
+            state.hear(words)
 
     @app.service
     class Intake(Service):
@@ -82,23 +85,25 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
         async def on_started(self) -> None:
             loop = asyncio.get_running_loop()
 
-            def put(batch: list[Taken]) -> None:
-                for subscriber in queries._subscribers:  # noqa: SLF001 (put() is a coroutine; this is its body)
-                    subscriber.queue.put_nowait(batch)
-
             def sink(batch: list[Taken]) -> None:
-                loop.call_soon_threadsafe(put, batch)
+                loop.call_soon_threadsafe(_put, queries, batch)
 
             state.open(defer=loop.call_soon_threadsafe, sink=sink)
 
         @Service.task
         async def _turn(self) -> None:
             while not self.should_stop:
-                state.turn()
-                await self.sleep(0.02)
+                words = state.turn()
+                if words:
+                    _put(fleet, words)
+                await asyncio.sleep(TURN_S)
 
         async def on_stop(self) -> None:
-            await asyncio.get_running_loop().run_in_executor(None, state.close)
+            loop = asyncio.get_running_loop()
+            give_up = loop.time() + state.settings.grace_ms / 1_000
+            while state.drain() and loop.time() < give_up:  # noqa: ASYNC110 (librdkafka sets no event)
+                await asyncio.sleep(DRAIN_S)
+            await loop.run_in_executor(None, state.close)
 
     return app
 
@@ -107,7 +112,7 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     """Run the worker until SIGTERM or SIGINT; raises SystemExit with its status."""
     admin = AdminClient(kafka.client())
     state.registry_end = _end_of(admin, kafka.topic("registry"))
-    _start_fleet_late(admin, group_of(state, kafka), kafka.topic("fleet"))
+    state.hearing = Hearing(kafka)
     app = build(state, kafka)
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
     worker.spinner = None  # it would write its escape codes into logs
@@ -118,8 +123,14 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     sys.exit(1 if state.failed else 0)
 
 
+def _put(channel: Any, items: list[Any]) -> None:
+    """Put one list on a channel at once; `channel.put` is a coroutine, and this is its body."""
+    for subscriber in channel._subscribers:  # noqa: SLF001
+        subscriber.queue.put_nowait(items)
+
+
 def group_of(state: RouterState, kafka: KafkaSettings) -> str:
-    """A group of its own for every router: each one reads all of the fleet and the registry."""
+    """A group of its own for every router: each one reads all of the registry."""
     return kafka.topic(f"router.{state.settings.instance}")
 
 
@@ -130,17 +141,6 @@ def _end_of(admin: AdminClient, topic: str) -> int:
         .result()
         .offset
     )
-
-
-def _start_fleet_late(admin: AdminClient, group: str, topic: str) -> None:
-    """Place the group near the end of `fleet`: at 280 us a record, an hour of heartbeats would hold up the start."""
-    part = TopicPartition(topic, 0)
-    since = OffsetSpec.for_timestamp(round(time.time() * 1_000) - FLEET_HISTORY_MS)
-    offset = admin.list_offsets({part: since}, request_timeout=ADMIN_S)[part].result().offset
-    if offset < 0:  # nothing that young
-        offset = _end_of(admin, topic)
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])
-    admin.alter_consumer_group_offsets([wanted], request_timeout=ADMIN_S)[group].result()
 
 
 def _forget(admin: AdminClient, group: str) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from streams.settings import KafkaSettings
@@ -69,7 +70,7 @@ def router(kafka: KafkaSettings, total: int) -> dict[str, float]:
     from benchmarks.router import ROUTER
     from streams.observe import ObserveSettings
     from streams.prefix import Prefix
-    from streams.reader import Reader
+    from streams.reader import InFlight, Reader
 
     meter = Meter(total)
 
@@ -77,6 +78,10 @@ def router(kafka: KafkaSettings, total: int) -> dict[str, float]:
         def finish(self, prefix: Prefix, offset: int) -> None:
             super().finish(prefix, offset)
             meter.add()
+
+        def finish_all(self, items: Sequence[InFlight]) -> None:
+            super().finish_all(items)
+            meter.add(len(items))
 
     setattr(state_module, "Reader", CountingReader)  # noqa: B010 (the shell names its reader once)
     state = state_module.RouterState(RouterSettings(instance=ROUTER), kafka, ObserveSettings())

@@ -1,7 +1,10 @@
-"""The consumer thread that routers and executors share: takes records, marks, commits the finished prefix.
+"""The consumer that routers and executors share: takes records, marks, commits the finished prefix.
 
-Everything that touches the librdkafka consumer happens in this thread. Others call `finish`, which only
-appends to a queue. On assignment the end offset of each partition is noted: records before it may have been
+One thread at a time touches the librdkafka consumer: the one that has the turn. The reader's own thread has it
+while there is nothing to do, since only a thread can wait. With each list the turn goes to the owner of the sink,
+who reads on by itself for as long as there is a backlog: two threads that both have work wait for each other's
+interpreter lock at every produce, which doubled the router's cost. Others call `finish`, which only appends to a
+queue. On assignment the end offset of each partition is noted: records before it may have been
 handled by the former owner, so they are handed over as marked. A thread that was stopped for longer than half
 a group session cannot know whether it still owns its partitions; what it reads then is marked as well.
 """
@@ -12,8 +15,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -29,7 +32,6 @@ WATERMARK_S = 2.0
 # reader that paused at the bound and resumed below it gave 70 records/s where 1,600 could be handled.
 FULL_POLL_S = 0.5  # a full reader looks for rebalances so often, and takes one record over the bound each time
 FULL_PAUSE_S = 5.0  # it pauses when it has been full for so long
-AHEAD_MAX = 2  # lists handed over and not yet dealt with: one being worked on, one waiting
 
 
 class Taken(NamedTuple):
@@ -45,11 +47,20 @@ class Taken(NamedTuple):
         return self.offset < self.prefix.begin
 
 
+class InFlight(Protocol):
+    """What can be finished with others at once."""
+
+    @property
+    def prefix(self) -> Prefix: ...
+    @property
+    def offset(self) -> int: ...
+
+
 class Reader(threading.Thread):
     """Reads one topic as a member of a group and hands lists of `Taken` to `sink` (called in this thread).
 
-    sink:          gets each list; its owner calls `dealt` when the list has been dealt with. At most AHEAD_MAX lists
-                   are out: a reader that runs ahead takes the interpreter's lock from the loop at every produce.
+    sink:          gets a list, and the turn with it; its owner asks for `more` until there is none, then gives the
+                   turn back by `dealt`.
     in_flight_max: records taken and not finished; at the bound no further list is taken (a list may go beyond it).
     history:       how many records before the committed offset to read again, per partition.
     on_owned:      told the sorted partitions after every change.
@@ -89,8 +100,10 @@ class Reader(threading.Thread):
         self._on_revoked = on_revoked
         self._prefixes: dict[int, Prefix] = {}
         self._finished: deque[tuple[Prefix, int]] = deque()
+        self._finished_lists: deque[Sequence[InFlight]] = deque()
         self._in_flight = 0
-        self._room = threading.Semaphore(AHEAD_MAX)
+        self._turn = threading.Semaphore(1)
+        self._rest: Callable[[float], object] = time.sleep
         self._held = False
         self._paused: bool | None = False  # None: partly, after an assignment
         self._full_since: float | None = None
@@ -111,9 +124,34 @@ class Reader(threading.Thread):
         """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
         self._finished.append((prefix, offset))
 
+    def finish_all(self, items: Sequence[InFlight]) -> None:
+        """The same for many, which count as finished in this order."""
+        self._finished_lists.append(items)
+
+    def more(self, rest: Callable[[float], object] = time.sleep) -> list[Taken]:
+        """Read on without waiting; only for who has the turn. Empty: nothing is there, or no more may be taken.
+
+        `rest` is called with seconds to wait while partitions go and their work may still finish.
+        """
+        if self._held or self._stop_requested.is_set() or self.failed is not None:
+            return []
+        self._rest = rest
+        try:
+            self._settle()
+            if self._in_flight >= self._in_flight_max:
+                return []
+            now = self._seen()
+            self.progress_at = self._polled_at = now
+            return self._admit(self._consumer.consume(self._batch_max, 0), now)
+        except Exception as broken:  # noqa: BLE001 (`_fail` logs it and ends the reader)
+            self._fail(broken)
+            return []
+        finally:
+            self._rest = time.sleep
+
     def dealt(self) -> None:
-        """Say from any thread that one list given to `sink` has been dealt with."""
-        self._room.release()
+        """Give the turn back, from any thread: the last list is dealt with."""
+        self._turn.release()
 
     def hold(self) -> None:
         """Take no further records (drain); what is in flight may finish."""
@@ -131,21 +169,29 @@ class Reader(threading.Thread):
             )
             while not self._stop_requested.is_set():
                 self._step()
+            self._turn.acquire(timeout=self._grace_s)
             self._settle_until(time.monotonic() + self._grace_s, self._prefixes.values())
-        except Exception as broken:
-            self.failed = f"{type(broken).__name__}: {broken}"
-            log.exception("reader failed", extra={"topic": self.topic})
+        except Exception as broken:  # noqa: BLE001 (`_fail` logs it and ends the reader)
+            self._fail(broken)
         finally:
             self._settle()
             self._consumer.close()  # commits what is stored and leaves
 
+    def _fail(self, broken: Exception) -> None:
+        self.failed = f"{type(broken).__name__}: {broken}"
+        self._stop_requested.set()
+        log.error("reader failed", extra={"topic": self.topic}, exc_info=broken)
+
     def _step(self) -> None:
+        if not self._turn.acquire(timeout=0.05):
+            return
         self._settle()
         self._seen()
-        if not self._room.acquire(timeout=0.05):
-            return
-        if not self._take():
-            self._room.release()
+        taken = self._take()
+        if taken:
+            self._sink(taken)
+        else:
+            self._turn.release()
 
     def _seen(self) -> float:
         """Note that this thread runs, and whether it was stopped; returns the monotonic time."""
@@ -156,8 +202,8 @@ class Reader(threading.Thread):
         self._seen_at = now
         return now
 
-    def _take(self) -> bool:
-        """Read what is there and hand it over; False if there was nothing."""
+    def _take(self) -> list[Taken]:
+        """Wait a moment for a record, and take what is there with it."""
         now = time.monotonic()
         full = self._in_flight >= self._in_flight_max
         if not full:
@@ -171,16 +217,20 @@ class Reader(threading.Thread):
             self._paused = pause
         if full and not pause and now - self._polled_at < FULL_POLL_S:
             time.sleep(0.001)
-            return False
+            return []
         # consume(n, t) would wait all of t for n records; poll returns with the first, consume(n, 0) takes the rest.
         first = self._consumer.poll(0.002 if full or pause else 0.1)
         now = self._seen()
         self.progress_at = self._polled_at = now
         if first is None:
-            return False
+            return []
         messages = [first]
         if not full and not pause:
             messages += self._consumer.consume(self._batch_max - 1, 0)
+        return self._admit(messages, now)
+
+    def _admit(self, messages: list[Message], now: float) -> list[Taken]:
+        """Take records in flight: each in its partition's prefix, marked if someone else may have had it."""
         suspect = now < self._suspect_until
         taken: list[Taken] = []
         prefixes = self._prefixes
@@ -201,9 +251,7 @@ class Reader(threading.Thread):
             prefix.start(offset)
             self._in_flight += 1
             taken.append(Taken(message, prefix, offset, suspect or offset < prefix.fence))
-        if taken:
-            self._sink(taken)
-        return bool(taken)
+        return taken
 
     def _restarted(self, old: Prefix) -> Prefix:
         """Offsets went back (a truncated log, or a seek by librdkafka): start over, with everything marked."""
@@ -214,19 +262,21 @@ class Reader(threading.Thread):
         return new
 
     def _settle(self) -> None:
-        finished = self._finished
-        if not finished:
+        finished, lists = self._finished, self._finished_lists
+        if not finished and not lists:
             return
+        before = sum(map(len, self._prefixes.values()))
         store: dict[Prefix, int] = {}
         while finished:
             prefix, offset = finished.popleft()
-            if not prefix.active:
-                continue
-            before = len(prefix)
-            upto = prefix.finish(offset)
-            if upto is not None:
+            if prefix.active and (upto := prefix.finish(offset)) is not None:
                 store[prefix] = upto
-            self._in_flight -= before - len(prefix)
+        while lists:
+            for item in lists.popleft():
+                prefix = item.prefix
+                if prefix.active and (upto := prefix.finish(item.offset)) is not None:
+                    store[prefix] = upto
+        self._in_flight -= before - sum(map(len, self._prefixes.values()))
         for prefix, upto in store.items():
             try:
                 self._consumer.store_offsets(offsets=[TopicPartition(self.topic, prefix.partition, upto)])
@@ -238,7 +288,7 @@ class Reader(threading.Thread):
     def _settle_until(self, end: float, prefixes: Any) -> None:
         while time.monotonic() < end and any(len(p) for p in prefixes):
             self._settle()
-            time.sleep(0.005)
+            self._rest(0.005)
         self._settle()
 
     # librdkafka calls these inside poll(); what they raised would appear as a SystemError of that call.

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.reader import AHEAD_MAX, Reader, Taken
+from streams.reader import Reader, Taken
 from streams.settings import KafkaSettings
 from tests.streams.echo import fresh_kafka
 
@@ -170,17 +170,38 @@ def test_long_full_reader_pauses_and_resumes(kafka: KafkaSettings, monkeypatch: 
     assert pauses >= 1
 
 
-def test_reader_runs_no_further_ahead_than_two_lists(kafka: KafkaSettings) -> None:
-    """Until a list is dealt with, at most one more is handed over."""
+def test_reader_gives_the_turn_away_with_a_list(kafka: KafkaSettings) -> None:
+    """Until the turn is back, the reader's thread takes nothing; who has it reads on without a gap or a copy."""
     produce(kafka, range(100))
-    with Member(kafka, dealing=False, batch_max=10, grace_s=0.1) as member:
-        until(lambda: member.lists == AHEAD_MAX)
+    with Member(kafka, dealing=False, batch_max=10) as member:
+        until(lambda: member.lists == 1)
         time.sleep(0.3)
-        stuck = member.lists
+        alone = member.lists
+        more: list[Taken] = []
+        while len(more) < 50:
+            more += member.reader.more()
         member.reader.dealt()
-        until(lambda: member.lists == AHEAD_MAX + 1)
+        until(lambda: member.lists == 2)
+        member.reader.dealt()
+        until(lambda: member.lists == 3)
 
-    assert stuck == AHEAD_MAX
+    assert alone == 1
+    got = [number(each) for each in more] + member.values()
+    assert sorted(got) == list(range(len(got)))
+
+
+def test_finished_lists_are_committed_as_a_prefix(kafka: KafkaSettings) -> None:
+    """Lists finished together, in any order, commit up to the first gap."""
+    produce(kafka, range(30))
+    with Member(kafka, grace_s=0.1) as member:
+        until(lambda: len(member.taken) == 30)
+        first, gap, last = member.taken[:10], member.taken[10], member.taken[11:]
+        member.reader.finish_all(last)
+        member.reader.finish_all(first)
+        until(lambda: member.reader.in_flight == 20)
+
+    assert gap.offset == 10
+    assert committed(kafka) == 10
 
 
 def test_held_reader_takes_nothing_and_commits_what_finishes(kafka: KafkaSettings) -> None:
