@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,13 +18,14 @@ from headrace.roles import roles
 from headrace.settings import Loaded
 from headrace.supervise import Supervisor
 from registry import topic
-from registry.records import Record
+from registry.records import Record, Variant
 from streams import topics
 from streams.broker import LocalBroker
 from streams.errors import ServerFault
 from streams.settings import KafkaSettings
 
 READY_S = 180.0  # the first time every variant is loaded and measured
+TELL_S = 3.0  # between two words on how far that is
 
 Tell = Callable[[str], None]
 
@@ -74,7 +76,8 @@ class Stack:
         Raises: NotReady.
         """
         up = self._loaded.settings.up
-        end = time.monotonic() + timeout_s
+        now = time.monotonic()
+        end, told, tell_at = now + timeout_s, "", now + TELL_S
         with Ear(self.kafka) as ear:
             while True:
                 heard = ear.listen(0.1)
@@ -83,6 +86,9 @@ class Stack:
                         remember(topic.read(self.kafka))
                     return heard
                 self.require_hope()
+                if time.monotonic() > tell_at and (news := self._loading(heard)) != told:
+                    told, tell_at = news, time.monotonic() + TELL_S
+                    self._tell(news)
                 if time.monotonic() > end:
                     raise NotReady(
                         f"after {timeout_s:g} s {len(heard.routers)} of {up.routers} routers and {len(heard.ready)} "
@@ -95,6 +101,15 @@ class Stack:
         for process in self.supervisor.running():
             if process.given_up:
                 raise NotReady(f"{process.name} ended again and again; its log {process.log} says why")
+
+    def _loading(self, heard: Heard) -> str:
+        """How far the executors are; importing a framework and measuring a variant take seconds each."""
+        globs = self._loaded.settings.executor.variants
+        names = [record.name for record in self._records if isinstance(record, Variant)]
+        wanted = sum(any(fnmatchcase(name, glob) for glob in globs) for name in names)
+        loaded = [str(len({lane.variant for lane in t.lanes})) for t in heard.executors.values() if t.state != "gone"]
+        of = f" of {wanted}" if wanted else ""
+        return f"loading models, and measuring those that are new here: {', '.join(sorted(loaded)) or 0}{of} variants"
 
     @property
     def _state(self) -> Path:
@@ -129,6 +144,7 @@ class Stack:
 
     def _stop_roles(self) -> None:
         assert self.supervisor is not None
+        self._tell("stopping: routers first, then executors finish what they have")
         for name in self.supervisor.stop():
             self._tell(f"{name} did not drain within {self._loaded.settings.up.stop_s:g} s and was killed")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -16,7 +17,10 @@ from headrace.demo.run import Demo
 from headrace.demo.setup import with_defaults
 from headrace.models import records_for
 from headrace.options import Config, Level, Set, configure
+from headrace.settings import Loaded
 from headrace.stack import Stack
+from headrace.state import LOGS
+from registry import manifest
 
 BROKEN, STOPPED = 1, 130
 
@@ -29,7 +33,7 @@ def demo(
     rate: Annotated[float | None, typer.Option(min=1, max=20_000, help="A second.", show_default="calibrated")] = None,
     seconds: Annotated[float | None, typer.Option(min=1, max=3_600, help="Of the steady phase, instead.")] = None,
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill an executor with -9 in the middle of it.")] = False,
-    torch: Annotated[bool, typer.Option("--torch", help="Load the torch variants too; slower to start.")] = False,
+    torch: Annotated[bool, typer.Option("--torch", help="Load torch's variants too; starts 10 s later.")] = False,
     executors: Annotated[int | None, typer.Option(min=1, show_default="cores, at most 4")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, the rest on stderr.")] = False,
 ) -> None:
@@ -41,12 +45,21 @@ def demo(
     console = Console(stderr=json, width=None if Console().is_terminal else 140)
     until_stopped()
     try:
-        began = time.monotonic()
-        build_all(default_out(), console)
-        stack = Stack(loaded, config=config, records=records_for(loaded, console.print), tell=console.print)
-        with stack:
+        console.print(_announced(loaded), highlight=False)
+        times = [time.monotonic()]
+        _models(console)
+        times.append(time.monotonic())
+
+        def tell(line: str) -> None:
+            console.print(line, highlight=False)
+
+        with Stack(loaded, config=config, records=records_for(loaded, tell), tell=tell) as stack:
+            times.append(time.monotonic())
             heard = stack.wait_ready()
-            console.print(f"ready {time.monotonic() - began:.0f} s after the start")
+            times.append(time.monotonic())
+            parts = zip(("building models", "Kafka and topics", "loading models"), pairwise(times), strict=True)
+            took = ", ".join(f"{part} {end - start:.0f} s" for part, (start, end) in parts)
+            tell(f"ready after {times[-1] - times[0]:.0f} s: {took}")
             found = Demo(stack, loaded, console).run(
                 heard, queries=queries, rate_qps=rate, seconds=seconds, chaos=chaos
             )
@@ -57,3 +70,21 @@ def demo(
     if json:
         typer.echo(as_json(found))
     raise typer.Exit(0 if found.kept else BROKEN)
+
+
+def _announced(loaded: Loaded) -> str:
+    settings = loaded.settings
+    kafka = "the Kafka that is configured" if loaded.cluster_given else "a Kafka of its own"
+    return (
+        f"Headrace here: {kafka}, {settings.up.routers} router(s), {settings.up.executors} executor(s). About 40 s; "
+        f"the first time two minutes.\nLogs are in {settings.up.state / LOGS}; Ctrl-C stops everything in order."
+    )
+
+
+def _models(console: Console) -> None:
+    """Build what is missing, and say so before it takes its time."""
+    if not any(default_out().glob(f"*/{manifest.MANIFEST}")):
+        console.print(
+            "building the example models, once, about a minute: five for digits are trained, three for images"
+        )
+    build_all(default_out(), console)

@@ -82,9 +82,9 @@ class Progress(threading.Thread):
             "outcomes",
             "  ".join(f"[{colours.get(o, 'yellow')}]{o.value} {totals.outcomes.get(o, 0)}[/]" for o in Outcome),
         )
-        table.add_row(f"latency, {WINDOW_S:g} s", f"p50 {p50:.1f} ms  p99 {p99:.1f} ms")
-        table.add_row("variants now", _variants(window))
-        table.add_row("copies", f"{totals.copies}, two unmarked: {totals.doubled}")
+        table.add_row("seen here", f"p50 {p50:.1f} ms  p99 {p99:.1f} ms")
+        table.add_row(f"last {WINDOW_S:g} s by", _variants(window))
+        table.add_row("copies", f"{totals.copies} marked; queries with two unmarked answers: {totals.doubled}")
         table.add_row("", f"[dim]{self._hint()}[/]")
         return table
 

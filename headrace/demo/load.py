@@ -39,8 +39,9 @@ class Load:
         query_id = f"demo-{self._run}-{self._sent}"
         self._sent += 1
         asked: Asked = {
-            "task": query.task, "slo_ms": query.slo_ms, "accuracy_min": query.accuracy_min, "on_miss": query.on_miss,
-            "content_type": query.content_type, "query_id": query_id,
+            "task": query.task if query.variant is None else None, "variant": query.variant, "slo_ms": query.slo_ms,
+            "accuracy_min": query.accuracy_min, "on_miss": query.on_miss, "content_type": query.content_type,
+            "query_id": query_id,
         }  # fmt: skip
         self._ledger.ask(query_id, query, phase, now_us=wall_us())
         self._client.submit(query.payload, **asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,6 +19,7 @@ DIGITS, IMAGES = "digit-classification", "image-classification"
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")  # scikit-learn ships them
 UNMEETABLE = 0.9999  # a floor above every model: refused in words
 UNMEETABLE_SHARE = 0.01
+NAMED_SHARE = 0.03  # ask for a variant by its name, each in turn
 # SLOs in times of the dearest image, which a digit may have to wait for; None is best effort.
 DIGIT_SLOS = ((2.0, 0.2), (5.0, 0.4), (15.0, 0.3), (None, 0.1))
 IMAGE_SLOS = ((6.0, 0.3), (15.0, 0.5), (None, 0.2))
@@ -34,6 +36,7 @@ class Query(NamedTuple):
     accuracy_min: float | None
     on_miss: OnMiss
     truth: str | None = None
+    variant: str | None = None  # asked for by name, instead of the task
 
 
 class Material:
@@ -56,6 +59,7 @@ class Mix:
         self._rng = rng
         self._unit_ms = max(to_ms(o.latency.p50_us[1]) for o in offers if o.task == IMAGES)
         self._floors = {task: _floors(offers, task) for task in (DIGITS, IMAGES)}
+        self._named = itertools.cycle(sorted({(offer.variant, offer.task) for offer in offers}))
         self._next_digit = self._next_photograph = 0
 
     def digit(self, *, slo_ms: float | None = None, floor: float | None = None) -> Query:
@@ -69,8 +73,16 @@ class Mix:
         self._next_photograph += 1
         return Query(IMAGES, payload, "image/jpeg", slo_ms, floor, on_miss)
 
+    def named(self) -> Query:
+        """The next variant by its name, without a deadline."""
+        variant, task = next(self._named)
+        query = self.digit() if task == DIGITS else self.image(on_miss=OnMiss.REJECT)
+        return query._replace(variant=variant)
+
     def draw(self, *, image_share: float) -> Query:
         """One query of the steady load."""
+        if self._rng.random() < NAMED_SHARE:
+            return self.named()
         if self._rng.random() < image_share:
             on_miss = OnMiss.DEGRADE if self._rng.random() < 0.5 else OnMiss.REJECT
             return self.image(slo_ms=self._slo(IMAGE_SLOS), floor=self._floor(IMAGES), on_miss=on_miss)

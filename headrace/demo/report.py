@@ -12,7 +12,26 @@ from rich.table import Table
 from headrace.demo import figures
 from headrace.demo.figures import AccuracyRow, LatencyRow, OutcomeRow, VariantRow
 from headrace.demo.ledger import PHASES, Ledger
+from headrace.demo.queries import NAMED_SHARE, UNMEETABLE, UNMEETABLE_SHARE
 from streams.contract import Outcome
+
+REFUSED = (
+    f"Not all is meant to be ok: {UNMEETABLE_SHARE:.0%} ask for an accuracy of {UNMEETABLE:.2%}, which no model has, "
+    "and the overload is\ntwice what the executors can do, half of it for the best accuracy or nothing."
+)
+LATENCY = (
+    "From the append of the query to its answer, as an SLO counts; `seen` is from sending to reading in this process,\n"
+    "which shares the cores with all the others."
+)
+NAMED = f"{NAMED_SHARE:.0%} of the steady load name a variant, each in turn; all others leave the choice to Headrace."
+WHY = {
+    "target": "as large as the SLO affords and the rate needs",
+    "frontrun": "waiting longer would have cost a deadline",
+    "full": "as large as can be",
+    "drain": "nothing more would come",
+    "eager": "nothing in it had a deadline",
+    "retry": "part of a batch that failed",
+}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +83,11 @@ def as_json(found: Report) -> str:
 
 def show(found: Report, console: Console) -> None:
     """Print the tables, and the verdict last."""
-    for table in (_outcomes(found), _latencies(found), _accuracies(found), _variants(found)):
-        console.print(table, "")
-    reasons = ", ".join(f"{reason} {count}" for reason, count in found.batches.items()) or "none was counted"
-    console.print(f"[bold]Why batches closed[/]  {reasons}", "", highlight=False)
+    for table, note in (
+        (_outcomes(found), REFUSED), (_latencies(found), LATENCY), (_accuracies(found), ""), (_variants(found), NAMED),
+        (_batches(found), ""),
+    ):  # fmt: skip
+        console.print(table, *([f"[dim]{note}[/]"] if note else []), "", sep="\n", highlight=False)
     if found.restarts:
         told = ", ".join(f"{name} {count} time(s)" for name, count in found.restarts.items())
         console.print(f"Died and started again: {told}", highlight=False)
@@ -100,12 +120,14 @@ def _outcomes(found: Report) -> Table:
 
 
 def _latencies(found: Report) -> Table:
-    table = _table("Latency of ok answers, ms", "phase", "task", "SLO", "count", "p50", "p90", "p99", "in time")
+    columns = ("phase", "task", "SLO", "count", "p50", "p90", "p99", "in time", "seen p50", "seen p99")
+    table = _table("Latency of ok answers, ms", *columns)
     for row in found.latencies:
         slo = "best effort" if row.slo_ms is None else f"{row.slo_ms:g}"
         in_time = "" if row.in_time is None else f"{row.in_time:.1%}"
-        figures_ms = (f"{value:.1f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms))
-        table.add_row(row.phase, row.task, slo, str(row.count), *figures_ms, in_time)
+        own = (f"{value:.1f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms))
+        seen = (f"{value:.1f}" for value in (row.seen_p50_ms, row.seen_p99_ms))
+        table.add_row(row.phase, row.task, slo, str(row.count), *own, in_time, *seen)
     return table
 
 
@@ -122,10 +144,21 @@ def _accuracies(found: Report) -> Table:
 
 
 def _variants(found: Report) -> Table:
-    table = _table("Variants used", "variant", "accuracy", "answers", "mean batch", "queue p50, ms")
+    columns = ("variant", "accuracy", "answers", "by name", "mean batch", "queue p50, ms")
+    table = _table("Variants used", *columns)
     for row in found.variants:
         queue = "" if math.isnan(row.queue_p50_ms) else f"{row.queue_p50_ms:.1f}"
-        table.add_row(row.variant, f"{row.accuracy:.1%}", str(row.answers), f"{row.batch_mean:.1f}", queue)
+        named = str(row.named or "")
+        table.add_row(row.variant, f"{row.accuracy:.1%}", str(row.answers), named, f"{row.batch_mean:.1f}", queue)
+    return table
+
+
+def _batches(found: Report) -> Table:
+    table = _table("Why batches closed", "reason", "batches", "")
+    for reason, count in found.batches.items():
+        table.add_row(reason, str(count), WHY.get(reason, ""))
+    if not found.batches:
+        table.add_row("none was counted", "", "")
     return table
 
 

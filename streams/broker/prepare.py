@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import msgspec
+from rich.console import Console
 
 from streams.broker import fetch, jars
 from streams.broker.config import GroupTimeouts, NodeAddress
@@ -50,7 +51,8 @@ def install() -> Runtime:
     stamp = zlib.crc32((folder / jars.STAMP).read_bytes())
     classes = folder / f"classes-{java_version}-{stamp:08x}.aot"
     if not (checkpoint.exists() and classes.exists()):
-        with fetch.locked(folder):
+        told = Console(stderr=True).status("Preparing Kafka for quick starts, once; about 10 s")  # on a terminal only
+        with fetch.locked(folder), told:
             if not checkpoint.exists():
                 _write_checkpoint(folder, checkpoint)
             if not classes.exists():

@@ -106,11 +106,22 @@ def test_accuracies_serve_floor_and_count_what_is_right() -> None:
     ]  # fmt: skip
 
 
-def test_latencies_are_seen_from_the_client_and_in_time_by_the_append() -> None:
-    """The percentiles are of sending to reading; in time is judged by the broker's own time, as deadlines are."""
+def test_latencies_are_counted_as_the_slo_is_and_as_the_client_sees() -> None:
+    """Percentiles and share in time are from the append on, as deadlines are; `seen` is from sending to reading."""
     rows = figures.latencies(entries((query(), answer("a")), (query(slo_ms=40.0), answer("b"))))
 
-    assert [(row.slo_ms, row.p50_ms, row.in_time) for row in rows] == [(40.0, 60.0, 0.0), (100.0, 60.0, 1.0)]
+    assert [(row.slo_ms, row.p99_ms, row.seen_p99_ms, row.in_time) for row in rows] == [
+        (40.0, 50.0, 60.0, 0.0),
+        (100.0, 50.0, 60.0, 1.0),
+    ]
+
+
+def test_named_query_counts_for_its_variant_and_not_for_accuracy() -> None:
+    """Who names a variant has made the choice: what it serves says nothing of how we choose."""
+    found = entries((query()._replace(variant="m/onnxruntime"), answer("a")), (query(), answer("b")))
+
+    assert [row.ok for row in figures.accuracies(found)] == [1]
+    assert [(row.answers, row.named) for row in figures.variants(found)] == [(2, 1)]
 
 
 def test_quantile_is_an_observed_value() -> None:
