@@ -31,7 +31,7 @@ DRAIN_S = 0.002
 TURN_QUERIES = 128  # routed in one turn of the loop (a few milliseconds): a full channel must not starve the telemetry
 
 
-class _App(faust.App):
+class RouterApp(faust.App):
     """Writes no files: its tables are empty, and Faust would leave a folder a group in the working directory."""
 
     def _create_directories(self) -> None: ...
@@ -39,7 +39,7 @@ class _App(faust.App):
 
 def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
     """The Faust app of one router; running it is `run`."""
-    app = _App(
+    app = RouterApp(
         group_of(state, kafka),
         broker=[f"kafka://{host.strip()}" for host in kafka.bootstrap.split(",")],
         broker_credentials=credentials(kafka),
