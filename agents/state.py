@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 ROUTER_KEY = b"router:"
 READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
+BRISK_LISTS, BRISK_S = 10, 0.025  # so many lists within that time: 400 a second
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
@@ -56,6 +58,7 @@ class RouterState:
         self._outbox: Outbox | None = None
         self._bulk: Bulk[Waiting] | None = None
         self._sink: Callable[[list[Taken]], None] | None = None
+        self._lists_at = deque([0.0] * BRISK_LISTS, maxlen=BRISK_LISTS)
         self._read_to = 0
         self._second = 0
         self._beat_at = 0.0
@@ -85,16 +88,21 @@ class RouterState:
         """Route a list; with a backlog behind it, acknowledgements are counted together."""
         assert self.router is not None
         self.router.route(batch, backlog=backlog)
+        self._lists_at.append(time.monotonic())
         self._poll()
 
     def more(self) -> list[Taken]:
-        """The list is routed: read on here while there is a backlog, else let the reader's thread wait for queries."""
-        if self.reader is None or self._outbox is None:
-            return []
-        batch = self.reader.more(self._poll)
-        if not batch:
-            self.reader.dealt()
-        return batch
+        """The list is routed: read on here, while there is a backlog or the stream is brisk."""
+        return [] if self.reader is None else self.reader.more(self._poll)
+
+    def brisk(self) -> bool:
+        """Whether the last lists came so fast that waiting here for the next is cheaper than changing threads."""
+        return time.monotonic() - self._lists_at[0] < BRISK_S
+
+    def dealt(self) -> None:
+        """Let the reader's thread wait for queries."""
+        assert self.reader is not None
+        self.reader.dealt()
 
     def learn(self, key: bytes | None, value: bytes | None, *, offset: int) -> None:
         """One record of the registry topic."""
