@@ -36,6 +36,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     late_ok: bool = False
     missed: str | None = None
     keep: bool = False  # the id was given, so the answer is kept for a repeated query
+    origin: int = -1  # the partition of `queries`: equal ids count as repeated only within one
 
 
 class Return(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,8 +54,11 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     variant: str
     queued: int = 0
+    patient: int = 0  # of the queued, those without a deadline to keep: timed ones overtake them
     running: int = 0
     drift: float = 1.0  # measured latency / profiled latency, decayed
+    undecoded: int = 0  # of the queued, payloads that wait for being decoded, or are (photographs; tensors never)
+    decode_us: int = 0  # after so long one more of them is decoded, on average; 0: none was yet
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
