@@ -48,6 +48,14 @@ class LatencyProfile:
         ]
         return cls(points, batch_max=batch_max)
 
+    def scaled(self, ratio: float) -> Self:
+        """The same curve, `ratio` times as slow."""
+        made = type(self).__new__(type(self))
+        made.batch_max = self.batch_max
+        made.p50_us = [round(us * ratio) for us in self.p50_us]
+        made.p99_us = [round(us * ratio) for us in self.p99_us]
+        return made
+
     def batch_within(self, budget_us: int) -> int:
         """The largest batch whose p99 fits `budget_us`; 0 if none does."""
         fits = 0
