@@ -28,8 +28,15 @@ class Bulk(Generic[T]):
     all the same, so it must know that it failed.
     """
 
-    def __init__(self, config: dict[str, Any], *, acked: Callable[[list[T]], None], name: str = "bulk") -> None:
-        config = {**config, "linger.ms": LINGER_MS, "delivery.report.only.error": True}
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        acked: Callable[[list[T]], None],
+        linger_ms: int = LINGER_MS,
+        name: str = "bulk",
+    ) -> None:
+        config = {**config, "linger.ms": linger_ms, "delivery.report.only.error": True}
         self._acked = acked
         self._filling, self._emptying = (Outbox(config, name=f"{name}-{n}", threaded=False) for n in (0, 1))
         self._filled: list[T] = []
