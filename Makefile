@@ -15,7 +15,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@echo "Installing Headrace and its libraries into $(VENV) (about 6 GB with torch; once)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -c constraints.txt -e '.[all,dev]'
+	@if [ -t 2 ]; then quiet=; else quiet=--quiet; fi; \
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install $$quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 setup: $(STAMP) ## Install everything into .venv
