@@ -50,7 +50,7 @@ def lag(behind: Iterable[Lag]) -> Table:
 
 def catalogue(catalog: Catalog, heard: Heard) -> Table:
     """Variants by task and rising accuracy, and on how many executors each is resident."""
-    table = _table("catalogue", "variant", "task", "pool", "accuracy", "", "p50 ms", "USD / 1,000", "resident")
+    table = _table("catalogue", "variant", "task", "pool", "accuracy", "source", "p50 ms", "USD / 1,000", "resident")
     resident = Counter(
         (lane.variant, telemetry.pool)
         for telemetry in heard.executors.values()
