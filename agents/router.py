@@ -188,25 +188,12 @@ class Router:
     def _dispatch(self, waiting: Waiting, chosen: Chosen, reply_topic: str) -> None:
         query, message = waiting.query, waiting.message
         offer = chosen.offer
-        decision = Dispatch(
-            query_id=query.query_id,
-            variant=offer.variant,
-            deadline_us=chosen.deadline_us,
-            arrived_us=query.arrived_us,
-            reply_topic=reply_topic,
-            router=self._settings.instance,
-            seq=chosen.seq,
-            reply_partition=query.reply_partition,
-            correlation=query.correlation,
-            style=query.style,
-            content_type=query.requirements.content_type,
-            traceparent=query.traceparent,
-            attempt=query.attempt,
-            marked=query.marked,
-            late_ok=chosen.late_ok,
-            missed=chosen.missed,
-            keep=query.id_given,
-        )
+        decision = Dispatch(  # positional: keywords cost a third of it
+            query.query_id, offer.variant, chosen.deadline_us, query.arrived_us, reply_topic, self._settings.instance,
+            chosen.seq, query.reply_partition, query.correlation, query.style, query.requirements.content_type,
+            query.traceparent, query.tracestate, query.attempt, query.marked, chosen.late_ok, chosen.missed,
+            query.id_given,
+        )  # fmt: skip
         headers: Headers = [*cast("Headers", message.headers() or []), (INTERNAL, encode(decision))]
         topic = self._work_topic.get(offer.pool)
         if topic is None:

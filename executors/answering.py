@@ -76,6 +76,7 @@ class Answering:
             correlation=dispatch.correlation,
             style=dispatch.style,
             traceparent=dispatch.traceparent,
+            tracestate=dispatch.tracestate,
             variant=dispatch.variant,
             accuracy=resident.offer.accuracy,
             attempt=dispatch.attempt,
@@ -99,6 +100,7 @@ class Answering:
         answer = msgspec.structs.replace(
             before, reply_topic=dispatch.reply_topic, reply_partition=dispatch.reply_partition,
             correlation=dispatch.correlation, style=dispatch.style, traceparent=dispatch.traceparent,
+            tracestate=dispatch.tracestate,
             latency_us=max(0, wall_us() - dispatch.arrived_us), duplicate=True,
         )  # fmt: skip
         self._send(held, answer)

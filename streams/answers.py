@@ -70,6 +70,7 @@ def refusal(
         correlation=query.correlation,
         style=query.style,
         traceparent=query.traceparent,
+        tracestate=query.tracestate,
         code=error.code,
         variant=query.variant if isinstance(query, Dispatch) else None,
         attempt=query.attempt,

@@ -12,7 +12,7 @@ import msgspec
 from streams.contract import Outcome, Style
 
 
-class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Dispatch(msgspec.Struct, frozen=True, omit_defaults=True):
     """The router's decision on one query, in the internal header of a `work.<pool>` record.
 
     Units: `*_us` are microseconds since the epoch; `cost_max` is USD per 1,000 queries.
@@ -31,6 +31,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     style: Style = Style.PLAIN
     content_type: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     attempt: int = 1
     marked: bool = False
     late_ok: bool = False

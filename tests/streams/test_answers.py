@@ -104,7 +104,7 @@ def test_outcome_of_each_code() -> None:
 
 def asked(**more: Any) -> dict[str, Any]:
     return {"query_id": "q", "arrived_us": 1_000, "reply_partition": 3, "correlation": b"c", "style": Style.SPRING,
-            "traceparent": "t", "attempt": 2, "marked": True, **more}  # fmt: skip
+            "traceparent": "t", "tracestate": "s", "attempt": 2, "marked": True, **more}  # fmt: skip
 
 
 def test_refusal_carries_identity_and_mark_of_what_it_answers() -> None:
@@ -121,8 +121,8 @@ def test_refusal_carries_identity_and_mark_of_what_it_answers() -> None:
     ]
     expected = Answer(
         query_id="q", outcome=Outcome.REJECTED, value=error_value(error), reply_topic="r", reply_partition=3,
-        correlation=b"c", style=Style.SPRING, traceparent="t", code="unknown_target", attempt=2, latency_us=2_500,
-        duplicate=True,
+        correlation=b"c", style=Style.SPRING, traceparent="t", tracestate="s", code="unknown_target", attempt=2,
+        latency_us=2_500, duplicate=True,
     )  # fmt: skip
 
     assert refused == [expected, expected, msgspec.structs.replace(expected, variant="v")]

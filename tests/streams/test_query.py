@@ -107,11 +107,13 @@ def test_read_plain_query_all_headers() -> None:
         ("model", b"effnet"), ("slo-ms", b"30.5"), ("accuracy-min", b"0.9"), ("cost-max", b"2"), ("priority", b"9"),
         ("on-miss", b"degrade"), ("query-id", b"id"), ("reply-topic", b"replies.a"), ("reply-partition", b"3"),
         ("correlation-id", b"\x00\xff"), ("content-type", b"Image/JPEG; q=1"), ("traceparent", b"00-a-b-01"),
+        ("tracestate", b"v=1"),
     )  # fmt: skip
 
     assert got == Query(
         query_id="id", id_given=True, arrived_us=1_000_000, deadline_us=1_030_500, reply_topic="replies.a",
         reply_partition=3, correlation=b"\x00\xff", style=Style.PLAIN, traceparent="00-a-b-01",
+        tracestate="v=1",
         requirements=Requirements(
             kind=TargetKind.MODEL, target="effnet", slo_us=30_500, accuracy_min=0.9, cost_max=2.0, priority=9,
             on_miss=OnMiss.DEGRADE, content_type="image/jpeg",
@@ -145,6 +147,22 @@ def test_read_cloudevents_means_the_same() -> None:
         ),
     )  # fmt: skip
     assert query(TASK, ("ce_expiresat", b"2000")).deadline_us == 2_000_000
+
+
+def test_read_drops_a_tracestate_that_is_too_long() -> None:
+    """W3C lets it be dropped above 512 characters; the query does not suffer."""
+    got = query(TASK, ("tracestate", b"v=" + b"1" * 511), ("traceparent", b"00-a-b-01"))
+
+    assert isinstance(got, Query)
+    assert (got.tracestate, got.traceparent) == (None, "00-a-b-01")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("slo-ms", b"1_000"), ("priority", b"4.7"), ("priority", b"inf"), ("reply-partition", b"1_0")]
+)
+def test_numbers_are_read_as_everyone_else_writes_them(name: str, value: bytes) -> None:
+    """Python's own spellings and halves of a priority are not taken for something else."""
+    assert not isinstance(read(TASK, (name, value)), Query)
 
 
 def test_read_spring_reply_headers_are_binary() -> None:
