@@ -21,6 +21,7 @@ from streams.contract import (
     HeaderRow,
 )
 from streams.errors import ClientFault, HeadraceError, ServerFault
+from streams.query import TRACE_STATE_MAX_BYTES
 from streams.settings import KafkaSettings
 from streams.topics import table
 
@@ -75,7 +76,8 @@ _REPLY_TOPICS = " or ".join(f"`{DEFAULTS.topic(glob)}`" for glob in DEFAULTS.rep
 _LIMITS = f"""* Payloads: {_KINDS}; JSON is an Open Inference Protocol v2 request.
 * Value: {DEFAULTS.value_max_bytes:,} bytes (`value_max_bytes`), the same for a result.
 * Through the store: {BLOBS.size_max_bytes:,} bytes (`size_max_bytes`), the same for a result.
-* `query-id`: {QUERY_ID_MAX_BYTES} bytes; each requirement, and `traceparent`: {REQUIREMENT_MAX_BYTES}.
+* `query-id`: {QUERY_ID_MAX_BYTES} bytes; each requirement, and `traceparent`: {REQUIREMENT_MAX_BYTES};
+  `tracestate`: {TRACE_STATE_MAX_BYTES}, and a longer one is dropped.
 * `correlation-id`: {CORRELATION_MAX_BYTES:,} bytes.
 * A reply topic must exist and match {_REPLY_TOPICS} (`reply_topics`).
 * The header `{INTERNAL}` belongs to Headrace's own processes.

@@ -87,6 +87,10 @@ class Reply(msgspec.Struct, frozen=True, dict=True, repr_omit_defaults=True):
         return self.answer.traceparent
 
     @property
+    def tracestate(self) -> str | None:
+        return self.answer.tracestate
+
+    @property
     def value(self) -> bytes:
         """The record's value: a v2 response, or an error object."""
         return self.answer.value

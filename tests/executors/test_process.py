@@ -159,6 +159,7 @@ def test_process_ok_answer_has_every_header(wire: Wire) -> None:
     fields: dict[str, Any] = {
         "correlation": b"\x00\xff",
         "traceparent": "00-1-2-01",
+        "tracestate": "a=b",
         "missed": "accuracy",
         "attempt": 3,
     }
@@ -172,7 +173,7 @@ def test_process_ok_answer_has_every_header(wire: Wire) -> None:
     assert got == {
         "query-id": b"all", "outcome": b"ok", "correlation-id": b"\x00\xff", "variant": b"echo-model/stub",
         "accuracy": b"0.9", "attempt": b"3", "batch": b"1", "missed": b"accuracy", "content-type": b"application/json",
-        "traceparent": b"00-1-2-01",
+        "traceparent": b"00-1-2-01", "tracestate": b"a=b",
     }  # fmt: skip
     assert 0 <= measured["queue-ms"] <= measured["latency-ms"] <= (wall_us() - arrived_us) / 1_000
     assert measured["cost"] > 0

@@ -42,7 +42,8 @@ def answer_to(query: Query, *, topic: str, value: bytes | None = None, **more: A
         query_id=query.query_id, outcome=Outcome.OK, reply_topic=query.reply_topic or topic,
         value=value or encode_v2_response(model_name="echo", model_version="1", id=query.query_id, outputs=outputs),
         reply_partition=query.reply_partition, correlation=query.correlation, style=query.style,
-        traceparent=query.traceparent, **{"variant": "echo@cpu", "accuracy": 0.9, "batch": 1, **more},
+        traceparent=query.traceparent, tracestate=query.tracestate,
+        **{"variant": "echo@cpu", "accuracy": 0.9, "batch": 1, **more},
     )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ def test_ask_array_gives_reply_with_outputs(kafka: KafkaSettings, client: Client
     assert reply.labels == ["digits"]
     assert set(reply.outputs) == {"label", "score"}
     assert (reply.variant, reply.accuracy, reply.batch, reply.attempt) == ("echo@cpu", 0.9, 1, 1)
-    assert (reply.error, reply.missed, reply.duplicate, reply.traceparent) == (None, None, False, "00-1-2-03")
+    assert (reply.error, reply.missed, reply.duplicate) == (None, None, False)
+    assert (reply.traceparent, reply.tracestate) == ("00-1-2-03", "a=b")
     query, message = echo.seen[0]
     assert query.requirements.content_type == "application/x-npy"
     assert (query.requirements.priority, query.requirements.on_miss) == (7, OnMiss.LATE)
