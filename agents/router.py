@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -46,6 +46,7 @@ class Waiting(msgspec.Struct, gc=False):
 
     query: Query
     message: Message
+    headers: Headers
     prefix: Prefix
     offset: int
     reported: Callable[[Waiting, KafkaError | None], None]
@@ -135,8 +136,9 @@ class Router:
         partition, now_us = taken.prefix.partition, wall_us()
         timestamp_ms = message.timestamp()[1]
         fallback_id = f"{self._id_prefix}{partition}-{taken.offset}"
+        headers: Any = message.headers() or ()
         read = self._reader.read(
-            cast("list[tuple[str, bytes | None]]", message.headers() or []),
+            headers,
             fallback_id=fallback_id,
             timestamp_ms=timestamp_ms,
             has_value=message.value() is not None,
@@ -152,10 +154,10 @@ class Router:
             self.counts.add(query.requirements, second=timestamp_ms // 1_000, partition=partition)
             if query.id_given and query.attempt == 1 and self._window.seen(partition, query.query_id, now_us=now_us):
                 query.marked = True
-            self._select(Waiting(query, message, taken.prefix, taken.offset, self._reported), now_us=now_us)
+            self._select(Waiting(query, message, headers, taken.prefix, taken.offset, self._reported), now_us=now_us)
         elif isinstance(read, Malformed):
             read.marked = read.marked or taken.marked
-            unread = Waiting(cast("Query", read), message, taken.prefix, taken.offset, self._reported)
+            unread = Waiting(cast("Query", read), message, headers, taken.prefix, taken.offset, self._reported)
             self._refuse(unread, read.error, now_us=now_us)
         else:
             assert isinstance(read, Unaddressable)
@@ -194,7 +196,7 @@ class Router:
             query.traceparent, query.tracestate, query.attempt, query.marked, chosen.late_ok, chosen.missed,
             query.id_given,
         )  # fmt: skip
-        headers: Headers = [*cast("Headers", message.headers() or []), (INTERNAL, encode(decision))]
+        headers: Headers = [*waiting.headers, (INTERNAL, encode(decision))]
         topic = self._work_topic.get(offer.pool)
         if topic is None:
             topic = self._work_topic[offer.pool] = self._kafka.topic(f"work.{offer.pool}")
