@@ -6,7 +6,7 @@ import msgspec
 
 from registry import records
 from registry.latency import LatencyProfile
-from registry.records import Model, Pool, Profile, Record, Task, Variant
+from registry.records import Model, Pool, Profile, Record, RefusedVariant, Task, Variant
 
 HOUR_US = 3_600_000_000
 
@@ -36,6 +36,7 @@ class Catalog:
         self.tasks: dict[str, Task] = {}
         self.models: dict[str, Model] = {}
         self.variants: dict[str, Variant] = {}
+        self.refused: dict[str, RefusedVariant] = {}
         self.pools: dict[str, Pool] = {}
         self.profiles: dict[tuple[str, str], Profile] = {}
         self.version = 0
@@ -60,6 +61,9 @@ class Catalog:
                 self.models[record.name] = record
             case Variant():
                 self.variants[record.name] = record
+                self.refused.pop(record.name, None)
+            case RefusedVariant():
+                self.refused[record.variant] = record
             case Pool():
                 self.pools[record.name] = record
             case Profile():
@@ -84,7 +88,7 @@ class Catalog:
                     pool=pool_name,
                     hardware=variant.hardware,
                     width=variant.width,
-                    accuracy=model.accuracy.value,
+                    accuracy=(variant.accuracy or model.accuracy).value,
                     latency=latency,
                     cost_usd=lane_usd_us * latency.p50_us[1] * 1_000,
                     lane_usd_us=lane_usd_us,
@@ -98,6 +102,7 @@ class Catalog:
             "task": self.tasks,  # type: ignore[dict-item]
             "model": self.models,  # type: ignore[dict-item]
             "variant": self.variants,  # type: ignore[dict-item]
+            "refused": self.refused,  # type: ignore[dict-item]
             "pool": self.pools,  # type: ignore[dict-item]
         }
         if kind == "profile":

@@ -36,17 +36,27 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, tag="task"):
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure and where it comes from; `n` is the size of the validation set if measured here."""
+    """A share of right answers, 0 to 1, and where it comes from.
+
+    Measured: on `n` items of the validation set whose sha256 is `dataset`, with a 95 % interval from `low` to `high`.
+    """
 
     value: float
     provenance: Literal["measured", "published"]
     source: str = ""
     n: int = 0
+    dataset: str = ""
+    low: float | None = None
+    high: float | None = None
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """A file by its content. `path` is where the registrar has it; empty, or absent here: ask the store by `sha256`."""
+
     path: str
     sha256: str
+    bytes: int = 0
+    format: str = ""  # onnx, pt2, torchscript, state-dict
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
@@ -71,7 +81,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, tag="variant"):
-    """model x framework x precision x hardware x width (cores, or lanes of a device)."""
+    """model x framework x precision x hardware x width (cores, or lanes of a device).
+
+    `artifact` and `accuracy` are the variant's own, of a quantised copy for instance; None: the model's.
+    `version` is the model's; empty: the only one there was before versions were written down.
+    """
 
     name: str
     model: str
@@ -80,10 +94,30 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, tag="variant"):
     precision: str = "fp32"
     width: int = 1
     batch_max: int = 32
+    version: str = ""
+    compiled: bool = False  # torch.compile
+    artifact: Artifact | None = None
+    accuracy: Accuracy | None = None
 
     @property
     def key(self) -> str:
         return f"variant:{self.name}"
+
+
+class RefusedVariant(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """A variant that was generated and not published, and why."""
+
+    variant: str
+    model: str
+    stage: Literal["convert", "load", "answers", "accuracy", "profile"]
+    reason: str
+    version: str = ""
+    machine: str = ""
+    refused_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"refused:{self.variant}"
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, tag="pool"):
@@ -116,7 +150,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="profile"):
         return f"profile:{self.variant}@{self.pool}"
 
 
-Record = Task | Model | Variant | Pool | Profile
+Record = Task | Model | Variant | RefusedVariant | Pool | Profile
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
