@@ -1,26 +1,42 @@
-"""l(b): how long a batch of b takes on one variant, from a few measured points.
+"""l(b): how long a batch of b takes on one variant, from a few points, measured or predicted.
 
 Between points the curve is linear; beyond the last it goes on with the last slope (or flat before the first).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured batch size. Units: microseconds."""
+    """One batch size. Units: microseconds, queries per second.
+
+    `throughput_qps` is of all lanes together, every one of them busy; 0: not measured. `error` is the relative error
+    of `p99_us` that cross-validation found where the point is predicted; what is decided adds it as a margin.
+    """
 
     batch: int
     p50_us: int
     p99_us: int
+    throughput_qps: float = 0.0
+    samples: int = 0
+    provenance: Literal["measured", "predicted"] = "measured"
+    error: float = 0.0
+
+    @property
+    def p99_safe_us(self) -> int:
+        """p99 with the margin that its provenance asks for."""
+        return math.ceil(self.p99_us * (1.0 + self.error))
 
 
 class LatencyProfile:
     """p50 and p99 of every batch size up to `batch_max`, tabulated once so that the hot path indexes a list.
+
+    `p99_us` of a predicted point has its error as a margin on it; `p50_us` has none, as costs are not deadlines.
 
     Shapes: `p50_us` and `p99_us` are (batch_max + 1,); index 0 is 0 and never asked.
     Raises: AssertionError on no points, or points that are not sorted by a batch of at least 1.
@@ -36,7 +52,7 @@ class LatencyProfile:
         assert sizes[0] >= 1
         self.batch_max = batch_max
         self.p50_us = _tabulate([(p.batch, p.p50_us) for p in points], batch_max)
-        self.p99_us = _tabulate([(p.batch, p.p99_us) for p in points], batch_max)
+        self.p99_us = _tabulate([(p.batch, p.p99_safe_us) for p in points], batch_max)
 
     @classmethod
     def linear(cls, *, fixed_us: float, per_item_us: float, batch_max: int) -> Self:

@@ -134,7 +134,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, tag="pool"):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="profile"):
-    """One variant measured on one kind of machine, published for the pool that consists of it."""
+    """One variant measured on one kind of machine, published for the pool that consists of it.
+
+    `lanes` instances ran at once, each in its own thread, when `points` were measured; `memory_bytes` is of one.
+    `load_us` is with its libraries imported; `load_cold_us` the first load of a fresh process, imports included, with
+    the page cache as it was (0: not measured). `artifact` is the sha256 of the file; empty: not written down.
+    `disturbed` is the share of the machine's CPU that others took meanwhile.
+    """
 
     variant: str
     pool: str
@@ -144,6 +150,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="profile"):
     memory_bytes: int = 0
     measured_at: str = ""
     versions: dict[str, str] = {}
+    lanes: int = 1
+    load_cold_us: int = 0
+    artifact: str = ""
+    source: Literal["executor", "profiler"] = "executor"
+    disturbed: float = 0.0
 
     @property
     def key(self) -> str:
