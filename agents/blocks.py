@@ -12,10 +12,12 @@ from __future__ import annotations
 from agents.fleet import Fleet
 from agents.groups import Group, Why
 from agents.reckoning import Lane
-from agents.spread import SKIPS_MAX
 from streams.clock import NEVER
 
-PROBES_MAX = 8  # live lanes looked at per block, at any fleet size
+PROBES_MAX = 8  # live lanes looked at per block, at any fleet size, if one of them is in time
+SCAN_MAX = (
+    64  # lanes looked at before a group is given up: eight of fifty busy ones miss the free one (bench selection)
+)
 SLACK_US = 5_000  # by which a prediction may be late before a block is left, or a query refused
 
 
@@ -53,7 +55,7 @@ class Blocks:
         free_by_us = now_us + group.gather_us
         best: Lane | None = None
         best_at, best_us, probes = at, int(NEVER), 0
-        for _ in range(min(len(lanes), SKIPS_MAX)):
+        for _ in range(min(len(lanes), SCAN_MAX)):
             at = at + 1 if at + 1 < len(lanes) else 0
             lane = lanes[at]
             executor = lane.executor
@@ -66,7 +68,7 @@ class Blocks:
                 best, best_at, best_us = lane, at, finish_us
                 break
             probes += 1
-            if probes == PROBES_MAX:
+            if probes >= PROBES_MAX and best_us <= due_us:
                 break
         if best is None or best_us > due_us:
             group.at = at  # a ring longer than the probes is looked at further on next time
