@@ -1,9 +1,10 @@
-"""The plain profile: how long a variant takes per batch size on this machine, alone, within a time budget."""
+"""The plain profile: how long a variant takes per batch size on this machine, every lane busy, within a time budget."""
 
 from __future__ import annotations
 
 import gc
 import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from executors.backends.protocol import Array, Backend
+from executors.crew import Crew, Timed
 from executors.hardware import resident_bytes
 from registry.latency import Point
 from registry.records import Model, Profile, Variant
 
 SIZES = (1, 2, 4, 8, 16, 32)
-WARM_UP_RUNS_MAX = 3  # the first runs of a shape allocate and choose kernels
-SAMPLES_MIN = 3
-SAMPLES_MAX = 300  # beyond, a plain profile learns nothing that live results would not teach
 
 
 def measure(
@@ -31,52 +30,81 @@ def measure(
     machine: str,
     sizes: Sequence[int] = SIZES,
     budget_s: float = 5.0,
+    others: Sequence[Backend] = (),
+    rounds: int = 1,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> Profile:
-    """Load `backend` and time it at each size up to the variant's cap; it stays loaded.
+    """Load `backend` and `others`, the lanes of one variant, and time all at once at each size up to the cap.
 
-    Each size gets an equal share of the budget that is left, but at least `SAMPLES_MIN` runs. Once a single
-    batch exceeds its share, larger ones are not tried: the profile then extrapolates. p99 is an observed
-    sample (the largest, below 100 of them), so it is never under p50.
+    They stay loaded. The budget is split over `rounds`, and in each over the sizes: a disturbance of a second then
+    spoils one round of many sizes and not all of one. Each size gets at least `SAMPLES_MIN` runs a round. Once a single
+    batch exceeds its share, larger ones are not tried: the profile then extrapolates, or is completed by prediction.
 
-    Units:   `memory_bytes` is the growth of the process, largest batch included: exact only where nothing else
-             grows meanwhile and nothing was freed before, as in a process of its own.
+    Returns: p50 is the median of the rounds' medians; p99 is an observed sample (the largest, below 100 of them),
+             never under p50. `load_us` is of the last instance, the first one that finds its libraries warm.
+    Units:   `memory_bytes` is the growth of the process, largest batch included, by instance: exact only where nothing
+             else grows meanwhile and nothing was freed before, as in a process of its own.
     Raises:  LoadFailed, ModelFailed.
     """
     assert budget_s > 0
+    assert rounds >= 1
     wanted = sorted({min(size, variant.batch_max) for size in sizes})
     assert wanted, "no batch size to measure"
     assert wanted[0] >= 1
     gc.collect()
-    memory, began_ns = resident_bytes(), clock_ns()
-    backend.load()
-    load_us = (clock_ns() - began_ns) // 1_000
+    memory, load_us = resident_bytes(), 0
+    for lane in (backend, *others):
+        began_ns = clock_ns()
+        lane.load()
+        load_us = (clock_ns() - began_ns) // 1_000
 
-    items = plausible(model, wanted[-1], rng=np.random.default_rng(0))
-    points: list[Point] = []
+    items = list(plausible(model, wanted[-1], rng=np.random.default_rng(0)))
+    timed: dict[int, list[Timed]] = {}
     ends_ns = clock_ns() + round(budget_s * 1e9)
-    for done, size in enumerate(wanted):
-        share_ns = max(0, ends_ns - clock_ns()) // (len(wanted) - done)
-        samples_ns = _samples(backend, items[:size], share_ns=share_ns, clock_ns=clock_ns)
-        points.append(point(size, samples_ns))
-        if min(samples_ns) > share_ns:
-            break
+    with Crew([backend, *others], clock_ns=clock_ns) as crew:
+        for turn in range(rounds):
+            for done, size in enumerate(tuple(wanted)):
+                left = len(wanted) * (rounds - turn) - done
+                share_ns = max(0, ends_ns - clock_ns()) // left
+                runs = crew.run(items[:size], share_ns=share_ns)
+                timed.setdefault(size, []).append(runs)
+                if min(runs.took_ns) > share_ns:
+                    wanted = wanted[: done + 1]
+                    break
+            if clock_ns() >= ends_ns:
+                break
     return Profile(
         variant=variant.name,
         pool=pool,
         machine=machine,
-        points=tuple(points),
+        points=tuple(pooled(size, timed[size]) for size in sorted(timed)),
         load_us=load_us,
-        memory_bytes=max(0, resident_bytes() - memory),
+        memory_bytes=max(0, resident_bytes() - memory) // (1 + len(others)),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**backend.versions, "python": platform.python_version()},
+        lanes=1 + len(others),
+    )
+
+
+def pooled(size: int, rounds: Sequence[Timed]) -> Point:
+    """The rounds' medians' median, so that one disturbed round does not move it, and p99 of all samples."""
+    whole = point(size, [took for timed in rounds for took in timed.took_ns])
+    p50_us = round(statistics.median_high(point(size, timed.took_ns).p50_us for timed in rounds))
+    return Point(
+        batch=size,
+        p50_us=p50_us,
+        p99_us=max(p50_us, whole.p99_us),
+        throughput_qps=round(statistics.median(timed.throughput_qps for timed in rounds), 3),
+        samples=whole.samples,
     )
 
 
 def point(size: int, samples_ns: Sequence[int]) -> Point:
     """The median and the 99th percentile, both observed values."""
     p50, p99 = np.quantile(np.asarray(samples_ns), (0.5, 0.99), method="higher")
-    return Point(batch=size, p50_us=max(1, int(p50) // 1_000), p99_us=max(1, int(p99) // 1_000))
+    return Point(
+        batch=size, p50_us=max(1, int(p50) // 1_000), p99_us=max(1, int(p99) // 1_000), samples=len(samples_ns)
+    )
 
 
 def plausible(model: Model, size: int, *, rng: np.random.Generator) -> Array:
@@ -93,20 +121,3 @@ def plausible(model: Model, size: int, *, rng: np.random.Generator) -> Array:
     else:
         items = rng.integers(0, min(255, int(np.iinfo(dtype).max)), shape, dtype=dtype, endpoint=True)
     return items
-
-
-def _samples(backend: Backend, batch: Array, *, share_ns: int, clock_ns: Callable[[], int]) -> list[int]:
-    """Durations of runs after a warm-up, until the share is spent."""
-    began_ns = clock_ns()
-    for _ in range(WARM_UP_RUNS_MAX):
-        backend.run(batch)
-        if clock_ns() - began_ns > share_ns // 4:
-            break
-    samples: list[int] = []
-    while len(samples) < SAMPLES_MAX:
-        start_ns = clock_ns()
-        if len(samples) >= SAMPLES_MIN and start_ns - began_ns >= share_ns:
-            break
-        backend.run(batch)
-        samples.append(clock_ns() - start_ns)
-    return samples

@@ -6,19 +6,15 @@ measured and the profile published; a lock file keeps two executors of one machi
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import queue
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import msgspec
 
+from executors.alone import alone
 from executors.backends.open import open_backend
 from executors.backends.protocol import Backend
 from executors.hardware import machine_kind
@@ -121,11 +117,8 @@ class Residency(threading.Thread):
         }
 
     def _load(self, catalog: Catalog, variant: Variant, model: Model) -> None:
-        backends = [open_backend(variant, model)]
-        self._profile(catalog, variant, model, backends[0])
-        for _ in range(1, self._settings.cores // variant.width):
-            backends.append(open_backend(variant, model))
-            backends[-1].load()
+        backends = [open_backend(variant, model) for _ in range(self._settings.cores // variant.width)]
+        self._profile(catalog, variant, model, backends)
         offer = next(o for o in catalog.offers() if (o.variant, o.pool) == (variant.name, self._settings.pool))
         resident = Resident(
             variant=variant, model=model, offer=offer,
@@ -134,18 +127,18 @@ class Residency(threading.Thread):
         self._resident[variant.name] = (variant, model)
         self._loaded(resident, backends)
 
-    def _profile(self, catalog: Catalog, variant: Variant, model: Model, backend: Backend) -> None:
-        """Load, and measure if nobody has on such a machine."""
+    def _profile(self, catalog: Catalog, variant: Variant, model: Model, backends: list[Backend]) -> None:
+        """Load, and measure with all lanes busy if nobody has on such a machine."""
         if self._measured(catalog, variant):
-            backend.load()
+            _load_all(backends)
             return
-        with _alone():
+        with alone():
             if self._until(lambda: self._measured(catalog, variant), 0.5):
-                backend.load()
+                _load_all(backends)
                 return
             profile = measure(
-                backend, variant=variant, model=model, pool=self._settings.pool, machine=self._machine,
-                budget_s=self._settings.measure_s,
+                backends[0], others=backends[1:], variant=variant, model=model, pool=self._settings.pool,
+                machine=self._machine, budget_s=self._settings.measure_s,
             )  # fmt: skip
             publish(self._kafka, [profile])
             self._until(lambda: self._measured(catalog, variant), FOLLOW_S)
@@ -170,10 +163,6 @@ class Residency(threading.Thread):
         return true()
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One measurement at a time on this machine, for this user."""
-    path = Path(tempfile.gettempdir()) / f"headrace-measure-{os.getuid()}.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _load_all(backends: list[Backend]) -> None:
+    for backend in backends:
+        backend.load()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 
 from executors.backends.open import open_backend
 from executors.backends.protocol import Array
+from executors.crew import SAMPLES_MAX, SAMPLES_MIN, Crew, Timed
 from executors.hardware import describe, machine_kind, resident_bytes, usable_cores
-from executors.measure import SAMPLES_MAX, SAMPLES_MIN, measure, plausible, point
+from executors.measure import measure, plausible, point, pooled
 from registry.latency import LatencyProfile, Point
 from registry.records import Profile
+from streams.errors import ModelFailed
 from tests.executors.models import model, registered, variant, write_onnx
 
 
@@ -57,7 +61,13 @@ def test_measure_ample_budget_times_every_size_warm() -> None:
 
     result = profile(backend, budget_s=60)
 
-    assert result.points == tuple(Point(batch=b, p50_us=100 + 50 * b, p99_us=100 + 50 * b) for b in (1, 2, 4, 8))
+    assert result.points == tuple(
+        Point(
+            batch=b, p50_us=100 + 50 * b, p99_us=100 + 50 * b, samples=SAMPLES_MAX,
+            throughput_qps=round(b * 1e6 / (100 + 50 * b), 3),
+        )
+        for b in (1, 2, 4, 8)
+    )  # fmt: skip
     assert backend.sizes.count(8) == SAMPLES_MAX + 3
     assert (result.variant, result.pool, result.machine, result.load_us) == ("tiny-stub", "cpu", "x", 7_000)
     assert set(result.versions) == {"clocked", "python"}
@@ -89,6 +99,83 @@ def test_measure_cap_between_sizes_is_measured_itself() -> None:
     result = profile(Clocked(fixed_us=10, per_item_us=10), budget_s=1, batch_max=6)
 
     assert [p.batch for p in result.points] == [1, 2, 4, 6]
+
+
+class Lane:
+    """A backend of many: each thread has a clock of its own."""
+
+    versions = {"lane": "1"}
+    clock = threading.local()
+
+    def __init__(self, *, fails_at: int | None = None) -> None:
+        self.runs = 0
+        self._fails_at = fails_at
+
+    @classmethod
+    def now_ns(cls) -> int:
+        return getattr(cls.clock, "ns", 0)
+
+    def load(self) -> None:
+        self.clock.ns = self.now_ns() + 5_000_000
+
+    def run(self, batch: Array) -> Array:
+        self.runs += 1
+        if self.runs == self._fails_at:
+            raise ModelFailed("broken on purpose")
+        self.clock.ns = self.now_ns() + 100_000 * len(batch)
+        return batch
+
+    def close(self) -> None:
+        """Nothing held."""
+
+
+def test_measure_every_lane_runs_and_throughput_is_theirs_together() -> None:
+    """Two lanes of 100 us an item do 20,000 items a second; a lane waits for the other with work, not idle."""
+    lanes = [Lane(), Lane()]
+
+    result = measure(
+        lanes[0], others=lanes[1:], variant=variant(batch_max=2), model=model(), pool="cpu", machine="x",
+        budget_s=0.05, clock_ns=Lane.now_ns,
+    )  # fmt: skip
+
+    assert result.lanes == 2
+    assert [(p.batch, p.p50_us, p.throughput_qps) for p in result.points] == [(1, 100, 20_000.0), (2, 200, 20_000.0)]
+    assert min(lane.runs for lane in lanes) > 2 * SAMPLES_MIN
+    assert result.load_us == 5_000
+
+
+@pytest.mark.parametrize("fails_at", [1, 5])
+def test_crew_one_lane_fails_the_others_stop_and_it_is_told(fails_at: int) -> None:
+    """During warm-up or counting, no lane is left at a barrier, and the error is the model's."""
+    items = list(plausible(model(), 1, rng=np.random.default_rng(0)))
+
+    with (
+        Crew([Lane(), Lane(fails_at=fails_at), Lane()], clock_ns=Lane.now_ns) as crew,
+        pytest.raises(ModelFailed, match="broken on purpose"),
+    ):
+        crew.run(items, share_ns=10_000_000)
+
+
+def test_measure_rounds_interleave_the_sizes() -> None:
+    """Each round passes over all sizes, so that a slow second is not the fate of one of them."""
+    backend = Clocked(fixed_us=100, per_item_us=0)
+
+    measure(
+        backend, variant=variant(batch_max=2), model=model(), pool="cpu", machine="x", budget_s=0.004, rounds=2,
+        clock_ns=lambda: backend.now_ns,
+    )  # fmt: skip
+
+    changes = [a for a, b in itertools.pairwise([*backend.sizes, 0]) if a != b]
+    assert changes == [1, 2, 1, 2]
+
+
+def test_pooled_one_disturbed_round_does_not_move_the_median() -> None:
+    """Its samples still count for p99."""
+    calm, wild = Timed([1_000_000] * 40, 100.0), Timed([9_000_000] * 200, 11.0)
+
+    got = pooled(1, [calm, wild, calm])
+
+    assert got == Point(batch=1, p50_us=1_000, p99_us=9_000, throughput_qps=100.0, samples=280)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50, 99, 300])
