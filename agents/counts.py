@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from streams.contract import AccuracyBound
 from streams.query import Requirements
 from streams.records import Arrivals
 
@@ -66,7 +67,8 @@ def class_of(requirements: Requirements) -> str:
     asked = requirements
     slo = "any" if asked.slo_us is None else f"{slo_bucket_ms(asked.slo_us):g}"
     cost = "any" if asked.cost_max is None else f"{asked.cost_max:g}"
-    return f"{asked.kind}={asked.target} slo={slo} acc={asked.accuracy_min:g} cost={cost} prio={asked.priority}"
+    floor = f"{asked.accuracy_min:g}" + ("-lower" if asked.accuracy_bound is AccuracyBound.LOWER else "")
+    return f"{asked.kind}={asked.target} slo={slo} acc={floor} cost={cost} prio={asked.priority}"
 
 
 def slo_bucket_ms(slo_us: int) -> float:

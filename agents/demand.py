@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agents.groups import Group
-from agents.verdict import Refused
+from agents.verdict import Refused, accuracy_of
 from registry.catalog import Catalog, Offer
 from registry.records import Task
 from streams.clock import NEVER, from_ms
-from streams.contract import OnMiss, TargetKind
+from streams.contract import AccuracyBound, OnMiss, TargetKind
 from streams.errors import (
     AccuracyUnreachable,
     CostUnreachable,
@@ -75,9 +75,9 @@ class Demand:
             pace_us[pool] = min(single_us, pace_us.get(pool, single_us))
         menu.sort(key=lambda g: (-g.offer.accuracy, -pace_us[g.offer.pool], g.offer.latency.p99_us[1], g.offer.variant))
         paid = [g for g in menu if asked.cost_max is None or g.offer.cost_usd <= asked.cost_max]
-        self.groups = [group for group in paid if group.offer.accuracy >= asked.accuracy_min]
+        self.groups = [group for group in paid if accuracy_of(asked, group.offer) >= asked.accuracy_min]
         if asked.on_miss is OnMiss.DEGRADE:
-            self.below = [group for group in paid if group.offer.accuracy < asked.accuracy_min]
+            self.below = [group for group in paid if accuracy_of(asked, group.offer) < asked.accuracy_min]
         if menu and not self.groups and not self.below:
             raise _unreachable(asked, [group.offer for group in menu])
 
@@ -115,13 +115,16 @@ def _task(asked: Requirements, catalog: Catalog) -> Task | None:
 
 def _unreachable(asked: Requirements, menu: list[Offer]) -> HeadraceError:
     """Which requirement rules every offer out: accuracy if none is good enough at any price, else cost."""
-    best = menu[0]
-    if best.accuracy < asked.accuracy_min and asked.on_miss is not OnMiss.DEGRADE:
+    lower = asked.accuracy_bound is AccuracyBound.LOWER
+    best = max(menu, key=lambda offer: accuracy_of(asked, offer))
+    if accuracy_of(asked, best) < asked.accuracy_min and asked.on_miss is not OnMiss.DEGRADE:
+        end = f", {best.accuracy_low:.4g} at the lower end" if lower else ""
         return AccuracyUnreachable(
-            f"accuracy-min {asked.accuracy_min:g} > best variant {best.variant!r}: {best.accuracy:g}"
+            f"accuracy-min {asked.accuracy_min:g} > best variant {best.variant!r}: {best.accuracy:g}{end}"
         )
     floor = 0.0 if asked.on_miss is OnMiss.DEGRADE else asked.accuracy_min
-    cheapest = min((offer for offer in menu if offer.accuracy >= floor), key=lambda offer: offer.cost_usd)
+    enough = [offer for offer in menu if accuracy_of(asked, offer) >= floor]
+    cheapest = min(enough, key=lambda offer: offer.cost_usd)
     return CostUnreachable(
         f"cost-max {asked.cost_max:g} USD per 1,000 < cheapest variant with accuracy {floor:g} or more, "
         f"{cheapest.variant!r}: {cheapest.cost_usd:.3g} USD"

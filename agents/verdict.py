@@ -7,6 +7,7 @@ import msgspec
 from agents.groups import Why
 from registry.catalog import Offer
 from streams.clock import to_ms
+from streams.contract import AccuracyBound
 from streams.errors import DeadlinePassed, DeadlineUnreachable, HeadraceError, Overloaded, WouldBeLate
 from streams.query import Query, Requirements
 
@@ -40,11 +41,17 @@ class Parked(msgspec.Struct, frozen=True, gc=False):
     until_us: int
 
 
+def accuracy_of(asked: Requirements, offer: Offer) -> float:
+    """What of an offer's accuracy must keep the floor: the value, or the lower end of its interval."""
+    return offer.accuracy_low if asked.accuracy_bound is AccuracyBound.LOWER else offer.accuracy
+
+
 def less_accurate(asked: Requirements, offer: Offer) -> str | None:
     """The text of `missed` for an answer below the floor; None for one that keeps it."""
-    if offer.accuracy >= asked.accuracy_min:
+    if accuracy_of(asked, offer) >= asked.accuracy_min:
         return None
-    return f"accuracy-min {asked.accuracy_min:g}, served {offer.accuracy:g}"
+    lower = f" (sure of {offer.accuracy_low:.4g})" if asked.accuracy_bound is AccuracyBound.LOWER else ""
+    return f"accuracy-min {asked.accuracy_min:g}, served {offer.accuracy:g}{lower}"
 
 
 def later(query: Query, *, deadline_us: int, finish_us: int) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from registry import records
+from registry.intervals import sure
 from registry.latency import LatencyProfile
 from registry.records import Model, Pool, Profile, Record, RefusedVariant, Task, Variant
 
@@ -12,7 +13,7 @@ HOUR_US = 3_600_000_000
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant on one pool, ready to be chosen.
+    """One variant on one pool, ready to be chosen; `accuracy_low` is the lower end of its interval, 0 if unknown.
 
     Units: `cost_usd` is for 1,000 queries at batch 1 (the dearest), `lane_usd_us` is USD per microsecond of a lane.
     """
@@ -27,6 +28,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     latency: LatencyProfile
     cost_usd: float
     lane_usd_us: float
+    accuracy_low: float = 0.0
 
 
 class Catalog:
@@ -79,6 +81,7 @@ class Catalog:
             if variant is None or pool is None or model is None or model.task not in self.tasks:
                 continue
             latency = LatencyProfile(profile.points, batch_max=variant.batch_max)
+            accuracy = variant.accuracy or model.accuracy
             lane_usd_us = pool.price_usd_hour / HOUR_US * min(1.0, variant.width / pool.cores)
             menu.append(
                 Offer(
@@ -88,7 +91,8 @@ class Catalog:
                     pool=pool_name,
                     hardware=variant.hardware,
                     width=variant.width,
-                    accuracy=(variant.accuracy or model.accuracy).value,
+                    accuracy=accuracy.value,
+                    accuracy_low=sure(accuracy),
                     latency=latency,
                     cost_usd=lane_usd_us * latency.p50_us[1] * 1_000,
                     lane_usd_us=lane_usd_us,

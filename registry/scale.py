@@ -101,7 +101,8 @@ def _families(base: Sequence[Curve]) -> dict[str, list[Curve]]:
 
 def _menu(name: str, family: list[Curve], stretch: float, rng: np.random.Generator) -> list[Curve]:
     """Every variant of one architecture, the measured ones first, the others in an order by chance."""
-    first, more = [], []
+    first: list[Curve] = []
+    more: list[Curve] = []
     for curve in family:
         kind = curve.device.hardware
         widths = WIDTHS if kind == "cpu" else (1,)

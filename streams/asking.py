@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 import numpy as np
 
-from streams.contract import CONTENT_TYPES, INTERNAL, QUERY_HEADERS, SET_STORE, OnMiss
+from streams.contract import CONTENT_TYPES, INTERNAL, QUERY_HEADERS, SET_STORE, AccuracyBound, OnMiss
 from streams.errors import BadHeader, BadPayload, EmptyPayload, UnsupportedContentType
 from streams.openinference import Array, encode_v2_request, shorten
 from streams.outbox import Headers
@@ -38,7 +38,8 @@ class Asked(TypedDict, total=False):
     """What may be asked with a payload; one of task, model and variant is required.
 
     Units: `slo_ms` after the record's append; `expires_at` ms since the epoch, or an aware datetime;
-           `accuracy_min` 0 to 1; `cost_max` USD per 1,000 queries; `priority` 0 to 9.
+           `accuracy_min` 0 to 1, kept by the variant's value, or by its `accuracy_bound` "lower";
+           `cost_max` USD per 1,000 queries; `priority` 0 to 9.
     """
 
     task: str | None
@@ -47,6 +48,7 @@ class Asked(TypedDict, total=False):
     slo_ms: float | None
     expires_at: float | datetime | None
     accuracy_min: float | None
+    accuracy_bound: AccuracyBound | str | None
     cost_max: float | None
     priority: int | None
     on_miss: OnMiss | str | None
@@ -100,7 +102,8 @@ class AskWriter:
             raise self._too_large(len(value))
         wanted = (
             asked.get("task"), asked.get("model"), asked.get("variant"), asked.get("slo_ms"), asked.get("accuracy_min"),
-            asked.get("cost_max"), asked.get("priority"), asked.get("on_miss"), content_type,
+            asked.get("accuracy_bound"), asked.get("cost_max"), asked.get("priority"), asked.get("on_miss"),
+            content_type,
         )  # fmt: skip
         known = self._classes.get(wanted)
         if known is None:
@@ -126,7 +129,9 @@ class AskWriter:
         return BadPayload(f"{text}, and {self._store_max_bytes} through the store (size_max_bytes in [blobs])")
 
     def _write_class(self, wanted: tuple[object, ...]) -> _Class:
-        names = ("task", "model", "variant", "slo-ms", "accuracy-min", "cost-max", "priority", "on-miss")
+        names = (
+            "task", "model", "variant", "slo-ms", "accuracy-min", "accuracy-bound", "cost-max", "priority", "on-miss",
+        )  # fmt: skip
         headers: Headers = [
             (name, str(value).encode()) for name, value in zip(names, wanted, strict=False) if value is not None
         ]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from streams.answers import ErrorBody
-from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, HeaderRow, OnMiss, Outcome
+from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, HeaderRow, OnMiss, Outcome
 from streams.openinference import DATATYPES
 from streams.records import Arrivals, RouterReport, Telemetry
 from streams.settings import KafkaSettings
@@ -21,6 +21,7 @@ from streams.topics import Topic, table
 BINDING = "0.5.0"
 CHOICES: dict[str, list[str]] = {
     "outcome": [outcome.value for outcome in Outcome],
+    "accuracy-bound": [choice.value for choice in AccuracyBound],
     "on-miss": [choice.value for choice in OnMiss],
     "duplicate": ["true"],
 }

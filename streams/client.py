@@ -12,7 +12,7 @@ from typing import Self, Unpack
 from streams.asking import Asked, AskWriter, Payload
 from streams.blobs import BlobSettings
 from streams.claims import Claims
-from streams.contract import OnMiss
+from streams.contract import AccuracyBound, OnMiss
 from streams.exchange import Exchange, Patience
 from streams.pending import Counts, Pending
 from streams.reply import Reply
@@ -71,6 +71,7 @@ class Client:
         slo_ms: float | None = None,
         expires_at: float | datetime | None = None,
         accuracy_min: float | None = None,
+        accuracy_bound: AccuracyBound | str | None = None,
         cost_max: float | None = None,
         priority: int | None = None,
         on_miss: OnMiss | str | None = None,
@@ -94,8 +95,8 @@ class Client:
         """
         asked = Asked(
             task=task, model=model, variant=variant, slo_ms=slo_ms, expires_at=expires_at, accuracy_min=accuracy_min,
-            cost_max=cost_max, priority=priority, on_miss=on_miss, query_id=query_id, content_type=content_type,
-            key=key, headers=headers, traceparent=traceparent, tracestate=tracestate,
+            accuracy_bound=accuracy_bound, cost_max=cost_max, priority=priority, on_miss=on_miss, query_id=query_id,
+            content_type=content_type, key=key, headers=headers, traceparent=traceparent, tracestate=tracestate,
         )  # fmt: skip
         ask = self._writer.write(payload, asked)
         return self._exchange.send(ask, query_id=query_id, key=key, block_s=self._block_s if block else 0.0)

@@ -37,6 +37,13 @@ class OnMiss(enum.StrEnum):
     LATE = "late"
 
 
+class AccuracyBound(enum.StrEnum):
+    """Which end of a variant's accuracy must keep the floor."""
+
+    VALUE = "value"
+    LOWER = "lower"
+
+
 class Style(enum.StrEnum):
     """Which header set a query came in; the answer echoes it."""
 
@@ -67,6 +74,12 @@ QUERY_HEADERS = (
     HeaderRow("slo-ms", "ce_sloms", "", "deadline, in ms after the record's timestamp (0 < slo-ms <= 86400000)"),
     HeaderRow("expires-at", "ce_expiresat", "", "deadline, in ms since the epoch; counts before slo-ms"),
     HeaderRow("accuracy-min", "ce_accuracymin", "", "least accuracy of the variant that answers, 0 to 1"),
+    HeaderRow(
+        "accuracy-bound",
+        "ce_accuracybound",
+        "",
+        "what must keep accuracy-min: value (default), or lower: the lower end of its 95 % interval",
+    ),
     HeaderRow("cost-max", "ce_costmax", "", "most that 1,000 such queries may cost, in USD"),
     HeaderRow("priority", "ce_priority", "", "0 (offline) to 9; default 5"),
     HeaderRow("on-miss", "ce_onmiss", "", "reject (default), degrade (less accuracy) or late (after the deadline)"),

@@ -21,6 +21,7 @@ from streams.contract import (
     QUERY_ID_MAX_BYTES,
     REQUIREMENT_MAX_BYTES,
     SLO_MS_MAX,
+    AccuracyBound,
     OnMiss,
     Style,
     TargetKind,
@@ -38,7 +39,7 @@ from streams.records import Return, decode_return
 Headers = Sequence[tuple[str, bytes | None]]
 
 TRACE_STATE_MAX_BYTES = 512
-ASKED_MAX = 32  # requirement headers of a class that is kept; there are nine, more only if repeated
+ASKED_MAX = 32  # requirement headers of a class that is kept; there are ten, more only if repeated
 PARTITION_MAX = 2**31 - 1  # Kafka's partitions are signed 32 bit
 _TOPIC = re.compile(rb"[a-zA-Z0-9._-]{1,249}")  # what Kafka takes; librdkafka cannot even be asked for others
 
@@ -54,6 +55,7 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 5
     on_miss: OnMiss = OnMiss.REJECT
     content_type: str | None = None
+    accuracy_bound: AccuracyBound = AccuracyBound.VALUE
 
 
 class Query(msgspec.Struct):
@@ -101,7 +103,9 @@ class Unaddressable(msgspec.Struct, kw_only=True):
 (EXPIRES_AT, TRACE, TRACE_STATE, SPECVERSION, RETURN) = range(8, 13)
 FIELDS = 13
 
-_REQUIREMENT_NAMES = ("task", "model", "variant", "slo-ms", "accuracy-min", "cost-max", "priority", "on-miss")
+_REQUIREMENT_NAMES = (
+    "task", "model", "variant", "slo-ms", "accuracy-min", "accuracy-bound", "cost-max", "priority", "on-miss",
+)  # fmt: skip
 _FIELD: dict[str, tuple[int, Style | None]] = {
     **dict.fromkeys((*_REQUIREMENT_NAMES, "content-type"), (REQUIREMENT, None)),
     **{"ce_" + name.replace("-", ""): (REQUIREMENT, Style.CLOUDEVENTS) for name in _REQUIREMENT_NAMES},
@@ -238,6 +242,9 @@ def parse_requirements(headers: Headers) -> Requirements:
     on_miss = _text("on-miss", got["on-miss"]) if "on-miss" in got else OnMiss.REJECT
     if on_miss not in set(OnMiss):
         raise BadHeader(f"on-miss {on_miss!r} is not one of {', '.join(OnMiss)}")
+    bound = _text("accuracy-bound", got["accuracy-bound"]) if "accuracy-bound" in got else AccuracyBound.VALUE
+    if bound not in set(AccuracyBound):
+        raise BadHeader(f"accuracy-bound {bound!r} is not one of {', '.join(AccuracyBound)}")
     content_type = None
     if got.get("content-type"):
         content_type = _text("content-type", got["content-type"]).split(";", 1)[0].strip().lower()
@@ -254,6 +261,7 @@ def parse_requirements(headers: Headers) -> Requirements:
         priority=5 if priority is None else int(priority),
         on_miss=OnMiss(on_miss),
         content_type=content_type,
+        accuracy_bound=AccuracyBound(bound),
     )
 
 

@@ -12,7 +12,7 @@ from headrace.options import Config, Level, Set, configure, kafka_of
 from headrace.printing import answer_json, answer_line
 from streams.asking import Asked
 from streams.client import Client
-from streams.contract import OnMiss
+from streams.contract import AccuracyBound, OnMiss
 from streams.errors import AnswerMissing, BadSettings
 from streams.pending import Pending
 
@@ -43,6 +43,9 @@ def send(
     variant: Annotated[str | None, typer.Option(help="Ask exactly this variant.")] = None,
     slo_ms: Annotated[float | None, typer.Option(help="Deadline, ms after the query's arrival.")] = None,
     accuracy_min: Annotated[float | None, typer.Option(help="0 to 1.")] = None,
+    accuracy_bound: Annotated[
+        AccuracyBound | None, typer.Option(help="What must keep it: the value, or the lower end of its interval.")
+    ] = None,
     cost_max: Annotated[float | None, typer.Option(help="USD per 1,000 queries.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 (offline) to 9.")] = None,
     on_miss: Annotated[OnMiss | None, typer.Option(help="If requirements cannot all be met.")] = None,
@@ -59,7 +62,7 @@ def send(
     loaded = configure(config, pairs, level)
     asked: Asked = {
         "task": task, "model": model, "variant": variant, "slo_ms": slo_ms, "accuracy_min": accuracy_min,
-        "cost_max": cost_max, "priority": priority, "on_miss": on_miss,
+        "accuracy_bound": accuracy_bound, "cost_max": cost_max, "priority": priority, "on_miss": on_miss,
     }  # fmt: skip
     ok = True
     with Client(kafka_of(loaded), blobs=loaded.settings.blobs) as client:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from agents.fleet import Fleet
 from agents.groups import Why
 from agents.selection import Chosen
-from streams.contract import OnMiss, TargetKind
+from registry.records import Accuracy
+from streams.contract import AccuracyBound, OnMiss, TargetKind
+from streams.query import Query
 from tests.agents.builders import (
     EVERY,
     MENU,
     MS,
+    ROUTER,
     T0,
+    add_variant,
     catalog,
     query,
     refusal,
     requirements,
     router,
+    selector,
+    served,
     telemetry,
 )
 
@@ -206,3 +214,28 @@ def test_select_without_deadline_takes_the_tasks_default() -> None:
 
     assert isinstance(got, Chosen)
     assert (got.offer.variant, got.deadline_us) == ("fair", T0 + 10 * MS)
+
+
+def test_select_floor_against_the_lower_end_takes_no_unsure_variant() -> None:
+    """`accuracy-bound: lower`: .96 of 100 items is not surely .95, .955 of 10,000 is nearly; without a count: never."""
+    made = catalog()
+    for name, value, n in (("few", 0.96, 100), ("many", 0.955, 10_000), ("said", 0.99, 0)):
+        add_variant(made, name, accuracy=value, fixed_ms=1, item_ms=1)
+        model = made.models[f"m-{name}"]
+        made.add(msgspec.structs.replace(model, accuracy=Accuracy(value=value, provenance="measured", n=n)))
+    fleet = Fleet(router=ROUTER)
+    pick = selector(made, fleet)
+    fleet.heard(telemetry("e1", "few", "many", "said"), now_us=T0)
+
+    def ask(floor: float, on_miss: OnMiss = OnMiss.REJECT, bound: AccuracyBound = AccuracyBound.LOWER) -> Query:
+        asked = requirements(accuracy_min=floor, on_miss=on_miss)
+        return query(msgspec.structs.replace(asked, accuracy_bound=bound))
+
+    assert served(pick.select(ask(0.95, bound=AccuracyBound.VALUE), now_us=T0)) == "said"
+    assert served(pick.select(ask(0.95), now_us=T0)) == "many"
+    assert refusal(pick.select(ask(0.96), now_us=T0)) == (
+        "accuracy_unreachable", "accuracy-min 0.96 > best variant 'many': 0.955, 0.9508 at the lower end",
+    )  # fmt: skip
+    degraded = pick.select(ask(0.96, OnMiss.DEGRADE), now_us=T0)
+    assert isinstance(degraded, Chosen)
+    assert degraded.missed == "accuracy-min 0.96, served 0.99 (sure of 0)"

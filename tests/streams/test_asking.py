@@ -78,6 +78,7 @@ def test_write_headers_of_a_class_are_made_once() -> None:
     assert one.headers == [("task", b"t"), ("slo-ms", b"30"), ("content-type", b"image/png")]
     assert (one.slo_us, one.expires_us, one.patient) == (30_000, None, False)
     assert write(task="t", on_miss="late").patient
+    assert ("accuracy-bound", b"lower") in write(task="t", accuracy_min=0.9, accuracy_bound="lower").headers
 
 
 def test_write_rare_headers_follow_the_class() -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streams.clock import NEVER
-from streams.contract import CONTENT_TYPES, QUERY_HEADERS, OnMiss, Style, TargetKind
+from streams.contract import CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, OnMiss, Style, TargetKind
 from streams.query import Malformed, Query, QueryReader, Requirements, Unaddressable
 from streams.records import Return, encode
 
@@ -107,7 +107,7 @@ def test_read_plain_query_all_headers() -> None:
         ("model", b"effnet"), ("slo-ms", b"30.5"), ("accuracy-min", b"0.9"), ("cost-max", b"2"), ("priority", b"9"),
         ("on-miss", b"degrade"), ("query-id", b"id"), ("reply-topic", b"replies.a"), ("reply-partition", b"3"),
         ("correlation-id", b"\x00\xff"), ("content-type", b"Image/JPEG; q=1"), ("traceparent", b"00-a-b-01"),
-        ("tracestate", b"v=1"),
+        ("tracestate", b"v=1"), ("accuracy-bound", b"lower"),
     )  # fmt: skip
 
     assert got == Query(
@@ -116,7 +116,7 @@ def test_read_plain_query_all_headers() -> None:
         tracestate="v=1",
         requirements=Requirements(
             kind=TargetKind.MODEL, target="effnet", slo_us=30_500, accuracy_min=0.9, cost_max=2.0, priority=9,
-            on_miss=OnMiss.DEGRADE, content_type="image/jpeg",
+            on_miss=OnMiss.DEGRADE, content_type="image/jpeg", accuracy_bound=AccuracyBound.LOWER,
         ),
     )  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_read_cloudevents_means_the_same() -> None:
         ("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/app"), ("ce_type", b"x"), ("ce_task", b"t"),
         ("ce_sloms", b"30"), ("ce_accuracymin", b"0.5"), ("ce_costmax", b"1"), ("ce_priority", b"0"),
         ("ce_onmiss", b"late"), ("ce_replytopic", b"r"), ("ce_replypartition", b"1"), ("ce_correlationid", b"c"),
-        ("content-type", b"image/png"),
+        ("content-type", b"image/png"), ("ce_accuracybound", b"lower"),
     )  # fmt: skip
 
     assert got == Query(
@@ -143,7 +143,7 @@ def test_read_cloudevents_means_the_same() -> None:
         reply_partition=1, correlation=b"c", style=Style.CLOUDEVENTS,
         requirements=Requirements(
             kind=TargetKind.TASK, target="t", slo_us=30_000, accuracy_min=0.5, cost_max=1.0, priority=0,
-            on_miss=OnMiss.LATE, content_type="image/png",
+            on_miss=OnMiss.LATE, content_type="image/png", accuracy_bound=AccuracyBound.LOWER,
         ),
     )  # fmt: skip
     assert query(TASK, ("ce_expiresat", b"2000")).deadline_us == 2_000_000
@@ -221,6 +221,11 @@ REJECTED: list[Case] = [
     ({"task": b"a", "accuracy-min": b"1.5"}, "bad_header", "accuracy-min 1.5 is outside 0 to 1"),
     ({"task": b"a", "cost-max": b"-1"}, "bad_header", "cost-max -1 is outside 0 to 1000000"),
     ({"task": b"a", "priority": b"10"}, "bad_header", "priority 10 is outside 0 to 9"),
+    (
+        {"task": b"a", "accuracy-bound": b"upper"},
+        "bad_header",
+        "accuracy-bound 'upper' is not one of value, lower",
+    ),
     ({"task": b"a", "on-miss": b"maybe"}, "bad_header", "on-miss 'maybe' is not one of reject, degrade, late"),
     ({"task": b"a", "query-id": b"i" * 257}, "bad_header", "query-id has 257 bytes; at most 256 are allowed"),
     ({"task": b"a", "query-id": b"\xfe"}, "bad_header", "query-id b'\\xfe' is not UTF-8 text"),
