@@ -52,7 +52,7 @@ class Waiting(msgspec.Struct, gc=False):
     reported: Callable[[Waiting, KafkaError | None], None]
     failed: bool = False  # not delivered: another Waiting goes on with it
 
-    def __call__(self, error: KafkaError | None, _message: Message) -> None:
+    def __call__(self, error: KafkaError | None, _message: Message | None, /) -> None:
         self.reported(self, error)
 
 
@@ -222,6 +222,8 @@ class Router:
         if error is None:
             self._finish(waiting.prefix, waiting.offset)
             return
+        if waiting.failed:
+            return  # told before, when a producer died
         waiting.failed = True
         self._defer(self._dispatch_failed, msgspec.structs.replace(waiting, failed=False), error)
 

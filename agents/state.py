@@ -179,7 +179,7 @@ class RouterState:
 
     def _acked(self, sent: list[Waiting]) -> None:
         if self.reader is not None:
-            self.reader.finish_all([waiting for waiting in sent if not waiting.failed])
+            self.reader.finish_all(sent)
 
     def _poll(self, timeout_s: float = 0.0) -> None:
         assert self._outbox is not None

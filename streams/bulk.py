@@ -10,11 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from streams.outbox import Done, Headers, Outbox
+from confluent_kafka import KafkaError, Message
 
-T = TypeVar("T", bound=Done)
+from streams.outbox import Headers, Outbox
+
+
+class Ticket(Protocol):
+    """A record on its way, which is its own error callback: called in `poll` if the record was not delivered."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was called."""
+        ...
+
+    def __call__(self, error: KafkaError | None, message: Message | None, /) -> None: ...
+
+
+T = TypeVar("T", bound=Ticket)
 
 LINGER_MS = 10
 FILL_S = 0.005  # a generation is closed at that age, if the other producer is empty
@@ -23,9 +37,8 @@ FILL_S = 0.005  # a generation is closed at that age, if the other producer is e
 class Bulk(Generic[T]):
     """Sends tickets in generations. One thread calls all of it, `poll` at least every 100 ms while `open`.
 
-    acked: called in `poll` with the tickets of a generation that the broker has, in the order they were sent.
-    A ticket is its own error callback: it is called, in `poll`, if its record was not delivered; `acked` gets it
-    all the same, so it must know that it failed.
+    acked: called in `poll` with the tickets that the broker has, a generation at a time, in the order of sending.
+    Every ticket is either in one call of `acked`, or called itself with the error.
     """
 
     def __init__(
@@ -41,6 +54,7 @@ class Bulk(Generic[T]):
         self._filling, self._emptying = (Outbox(config, name=f"{name}-{n}", threaded=False) for n in (0, 1))
         self._filled: list[T] = []
         self._sent: list[T] = []  # given to the producer that empties
+        self._rebuilt = 0
         self._since = 0.0
 
     @property
@@ -61,17 +75,28 @@ class Bulk(Generic[T]):
             self._emptying.poll(timeout_s)
             if not self._emptying:
                 sent, self._sent = self._sent, []
-                self._acked(sent)
+                self._report(sent)
         if self._filled:
             self._filling.poll()
             now = time.monotonic()
             if not self._filling:
                 filled, self._filled = self._filled, []
-                self._acked(filled)
+                self._report(filled)
             elif not self._sent and now - self._since > FILL_S:
                 self._sent, self._filled = self._filled, []
                 self._filling, self._emptying = self._emptying, self._filling
                 self._since = now
+
+    def _report(self, tickets: list[T]) -> None:
+        rebuilt = self._filling.rebuilt + self._emptying.rebuilt
+        if rebuilt != self._rebuilt:  # a producer died: not every callback is sure to have come
+            self._rebuilt = rebuilt
+            for ticket in tickets + self._sent + self._filled:
+                if not ticket.failed:
+                    ticket(KafkaError(KafkaError._FATAL), None)  # noqa: SLF001 (librdkafka's local codes are named so)
+            self._sent, self._filled = [], []
+            return
+        self._acked([ticket for ticket in tickets if not ticket.failed])
 
     def close(self, timeout_s: float = 10.0) -> int:
         """Wait for what is queued, report it, and return how many records are left."""

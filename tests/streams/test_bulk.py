@@ -22,7 +22,11 @@ class Ticket:
         self.error: KafkaError | None = None
         self.calls = 0
 
-    def __call__(self, error: KafkaError | None, _message: Message) -> None:
+    @property
+    def failed(self) -> bool:
+        return self.calls > 0
+
+    def __call__(self, error: KafkaError | None, _message: Message | None, /) -> None:
         self.error = error
         self.calls += 1
 
@@ -84,18 +88,34 @@ def test_each_ticket_is_acknowledged_once_and_only_when_written(kafka: KafkaSett
     assert sorted(written(kafka, 2_000)) == list(range(2_000))
 
 
-def test_a_record_that_fails_is_named_before_its_generation_is_reported(kafka: KafkaSettings) -> None:
-    """A partition that does not exist: its ticket was called with the error by the time of `acked`."""
-    seen: list[tuple[int, bool]] = []
+def test_a_record_that_fails_is_called_and_not_acknowledged(kafka: KafkaSettings) -> None:
+    """A partition that does not exist: the others of the generation are acknowledged, this one hears why not."""
+    acked: list[Ticket] = []
     bulk: Bulk[Ticket] = Bulk(
-        kafka.producer(**{"topic.metadata.propagation.max.ms": 100, "delivery.timeout.ms": 3_000}),
-        acked=lambda tickets: seen.extend((t.number, t.error is not None) for t in tickets),
+        kafka.producer(**{"topic.metadata.propagation.max.ms": 100, "delivery.timeout.ms": 3_000}), acked=acked.extend
     )
-    for n in range(10):
-        send(bulk, kafka, Ticket(n), partition=99 if n == 4 else 0)
+    tickets = [Ticket(n) for n in range(10)]
+    for ticket in tickets:
+        send(bulk, kafka, ticket, partition=99 if ticket.number == 4 else 0)
     polled(bulk, lambda: not bulk.open)
 
-    assert sorted(seen) == [(n, n == 4) for n in range(10)]
+    assert sorted(ticket.number for ticket in acked) == [n for n in range(10) if n != 4]
+    assert [ticket.calls for ticket in tickets] == [int(n == 4) for n in range(10)]
+    assert tickets[4].error is not None
+
+
+def test_a_producer_that_died_acknowledges_nothing(kafka: KafkaSettings) -> None:
+    """After a fatal error nobody can say which callbacks still came: every ticket hears of a failure, once."""
+    acked: list[Ticket] = []
+    bulk: Bulk[Ticket] = Bulk(kafka.producer(), acked=acked.extend)
+    tickets = [Ticket(n) for n in range(20)]
+    for ticket in tickets:
+        send(bulk, kafka, ticket)
+    bulk._filling.rebuilt += 1  # what the outbox notes when it has replaced its producer
+    polled(bulk, lambda: not bulk.open)
+
+    assert not acked
+    assert [ticket.calls for ticket in tickets] == [1] * 20
 
 
 def test_what_cannot_be_queued_is_raised_and_forgotten(kafka: KafkaSettings) -> None:
