@@ -7,13 +7,17 @@ import msgspec
 from registry import records
 from registry.intervals import sure
 from registry.latency import LatencyProfile
-from registry.records import Model, Pool, Profile, Record, RefusedVariant, Task, Variant
+from registry.lifecycle import Role
+from registry.lifecycle_fold import Versions
+from registry.records import Model, Pool, Profile, Record, RefusedVariant, Release, Task, Variant
 
 HOUR_US = 3_600_000_000
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """One variant on one pool, ready to be chosen; `accuracy_low` is the lower end of its interval, 0 if unknown.
+
+    `share` of the queries goes to a canary's offers; None for those of the stable version.
 
     Units: `cost_usd` is for 1,000 queries at batch 1 (the dearest), `lane_usd_us` is USD per microsecond of a lane.
     """
@@ -29,19 +33,34 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float
     lane_usd_us: float
     accuracy_low: float = 0.0
+    version: str = ""
+    share: float | None = None
 
 
 class Catalog:
-    """Everything registered so far; `version` grows with every change, so that readers can cache."""
+    """Everything registered so far; `version` grows with every change, so that readers can cache.
+
+    It is a function of what the topic holds: the last record of each key, in the order of their writing. So a replay
+    of a compacted topic ends in the same catalogue as one from its beginning.
+    """
 
     def __init__(self) -> None:
         self.tasks: dict[str, Task] = {}
-        self.models: dict[str, Model] = {}
+        self.versions = Versions()
+        self.models = self.versions.models  # by name: the version in force
+        self.releases = self.versions.releases
         self.variants: dict[str, Variant] = {}
-        self.refused: dict[str, RefusedVariant] = {}
         self.pools: dict[str, Pool] = {}
         self.profiles: dict[tuple[str, str], Profile] = {}
         self.version = 0
+        self._refused: dict[str, tuple[int, RefusedVariant]] = {}
+        self._published: dict[str, int] = {}  # variants, and when each was last written
+        self._records = 0
+
+    @property
+    def refused(self) -> dict[str, RefusedVariant]:
+        """Variants whose last word was a refusal."""
+        return {name: record for name, (at, record) in list(self._refused.items()) if at > self._published.get(name, 0)}
 
     def apply(self, key: str, value: bytes | None) -> Record | None:
         """Fold one record of the registry topic in; None deletes its key.
@@ -52,36 +71,47 @@ class Catalog:
             self._remove(key)
             return None
         record: Record = records.decode(value)
-        self.add(record)
+        self.add(record, key=key)
         return record
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, *, key: str = "") -> None:
+        """Fold one record in; `key` is the one that it stands under, unless its own."""
+        self._records += 1
         match record:
             case Task():
                 self.tasks[record.name] = record
-            case Model():
-                self.models[record.name] = record
+            case Model() | Release():
+                self.versions.add(key or record.key, record)
             case Variant():
                 self.variants[record.name] = record
-                self.refused.pop(record.name, None)
+                self._published[record.name] = self._records
             case RefusedVariant():
-                self.refused[record.variant] = record
+                self._refused[record.variant] = (self._records, record)
             case Pool():
                 self.pools[record.name] = record
             case Profile():
                 self.profiles[record.variant, record.pool] = record
         self.version += 1
 
+    def serves(self, variant: Variant) -> bool:
+        """Whether queries go to this variant: its version is stable or a canary, and its model is known."""
+        role = self.versions.role_of(variant)
+        return role in (Role.STABLE, Role.CANARY) and self.versions.model_of(variant) is not None
+
     def offers(self) -> list[Offer]:
-        """Every variant that has a model, a task and a profile, once per pool that it was measured for."""
+        """Every variant in service that has a model, a task and a profile, once per pool that it was measured for."""
         menu = []
         for (name, pool_name), profile in list(self.profiles.items()):  # a follower may add to them meanwhile
             variant, pool = self.variants.get(name), self.pools.get(pool_name)
-            model = self.models.get(variant.model) if variant else None
-            if variant is None or pool is None or model is None or model.task not in self.tasks:
+            if variant is None or pool is None or not self.serves(variant):
                 continue
-            latency = LatencyProfile(profile.points, batch_max=variant.batch_max)
+            model = self.versions.model_of(variant)
+            if model is None or model.task not in self.tasks:
+                continue
+            release = self.releases.get(model.name)
+            tried = release is not None and self.versions.role_of(variant) is Role.CANARY
             accuracy = variant.accuracy or model.accuracy
+            latency = LatencyProfile(profile.points, batch_max=variant.batch_max)
             lane_usd_us = pool.price_usd_hour / HOUR_US * min(1.0, variant.width / pool.cores)
             menu.append(
                 Offer(
@@ -96,22 +126,27 @@ class Catalog:
                     latency=latency,
                     cost_usd=lane_usd_us * latency.p50_us[1] * 1_000,
                     lane_usd_us=lane_usd_us,
+                    version=model.version,
+                    share=release.share if release is not None and tried else None,
                 )
             )
         return menu
 
     def _remove(self, key: str) -> None:
         kind, _, name = key.partition(":")
-        shelf: dict[str, dict[str, object]] = {
-            "task": self.tasks,  # type: ignore[dict-item]
-            "model": self.models,  # type: ignore[dict-item]
-            "variant": self.variants,  # type: ignore[dict-item]
-            "refused": self.refused,  # type: ignore[dict-item]
-            "pool": self.pools,  # type: ignore[dict-item]
-        }
-        if kind == "profile":
-            variant, _, pool = name.rpartition("@")
-            self.profiles.pop((variant, pool), None)
-        elif kind in shelf:
-            shelf[kind].pop(name, None)
+        match kind:
+            case "task":
+                self.tasks.pop(name, None)
+            case "model" | "release":
+                self.versions.remove(key)
+            case "variant":
+                self.variants.pop(name, None)
+                self._published.pop(name, None)
+            case "refused":
+                self._refused.pop(name, None)
+            case "pool":
+                self.pools.pop(name, None)
+            case "profile":
+                variant, _, pool = name.rpartition("@")
+                self.profiles.pop((variant, pool), None)
         self.version += 1

@@ -77,7 +77,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, tag="model"):
 
     @property
     def key(self) -> str:
-        return f"model:{self.name}"
+        return f"model:{self.name}@{self.version}"  # so that versions stand side by side; older writers left it out
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, tag="variant"):
@@ -118,6 +118,33 @@ class RefusedVariant(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
     @property
     def key(self) -> str:
         return f"refused:{self.variant}"
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
+    """Which version of a model answers, from this event on; the whole state, not a difference.
+
+    Of all events of a model the one with the highest `number` holds, of equal numbers the first in the topic: whoever
+    writes takes the number after the one that it has seen, so that of two who write at once the second is void.
+    Every event has a key of its own, since compaction would keep the void one of two that share a key.
+    Units: `share` of the queries, 0 to 1, that goes to the canary.
+    """
+
+    model: str
+    number: int
+    id: str
+    stable: str = ""  # empty: nothing answers for this model
+    canary: str = ""
+    share: float = 0.0
+    retired: tuple[str, ...] = ()
+    unversioned: str = ""  # the version that variants without one belong to
+    action: str = ""
+    at: str = ""
+    by: str = ""
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"release:{self.model}:{self.number}:{self.id}"
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, tag="pool"):
@@ -161,7 +188,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, tag="profile"):
         return f"profile:{self.variant}@{self.pool}"
 
 
-Record = Task | Model | Variant | RefusedVariant | Pool | Profile
+Record = Task | Model | Variant | RefusedVariant | Release | Pool | Profile
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
