@@ -1,0 +1,69 @@
+"""What backends on a device have beyond the protocol, and what their lanes share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from executors.backends.protocol import Backend, LoadFailed
+
+RESERVE_BYTES = 512 << 20  # of a device's memory: contexts and library handles, which no allocator counts
+
+T = TypeVar("T")
+
+
+class DeviceBackend(Backend, Protocol):
+    """A backend whose batches run in a few sizes and whose memory is not the host's."""
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The sizes that really run, rising; a smaller batch is padded up to one. See padding.py."""
+        ...
+
+    @property
+    def device_bytes(self) -> int:
+        """The device's memory that loading took, largest batch included; 0 before `load`, or for what others share."""
+        ...
+
+
+def require_fit(what: str, *, needs_bytes: int, free_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> None:
+    """Refuse what cannot fit, before the device's allocator does in the middle of another lane's batch.
+
+    Raises: LoadFailed.
+    """
+    if needs_bytes > free_bytes - reserve_bytes:
+        raise LoadFailed(
+            f"{what}: needs at least {needs_bytes >> 20} MiB of device memory; {free_bytes >> 20} MiB are free, "
+            f"{reserve_bytes >> 20} MiB of them reserved"
+        )
+
+
+class Shared(Generic[T]):
+    """Loaded models by key: lanes of one variant run one copy of the weights, and the last that leaves drops it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[object, tuple[T, int]] = {}
+
+    def take(self, key: object, make: Callable[[], T]) -> tuple[T, bool]:
+        """The one of `key`, made if there is none yet, and whether this call made it; one is made at a time."""
+        with self._lock:
+            if key in self._held:
+                kept, users = self._held[key]
+                self._held[key] = (kept, users + 1)
+                return kept, False
+            made = make()
+            self._held[key] = (made, 1)
+            return made, True
+
+    def give_back(self, key: object) -> bool:
+        """One user less; whether it was the last."""
+        with self._lock:
+            kept, users = self._held.pop(key)
+            if users > 1:
+                self._held[key] = (kept, users - 1)
+            return users == 1
+
+    def __len__(self) -> int:
+        return len(self._held)
