@@ -21,6 +21,7 @@ COMMANDS = {
     "results": "Print answers as they come.",
     "demo": "Show the whole of it with real models, and prove that no query is lost.",
     "doctor": "Look for what is wrong with this machine, the cluster and the models.",
+    "hardware": "Say what this machine offers: CPU, GPUs, NeuronCores, and what is missing.",
     "router": "Run one router.",
     "executor": "Run one executor.",
     "broker": "Run Apache Kafka on this machine.",
