@@ -36,7 +36,7 @@ IMPURE = {
 PURE = [
     *(f"streams/{name}.py" for name in ("answers", "asking", "contract", "errors", "openinference", "payloads")),
     *(f"streams/{name}.py" for name in ("prefix", "query", "records", "reply", "responses")),
-    *(f"registry/{name}.py" for name in ("catalog", "latency", "records", "targets")),
+    *(f"registry/{name}.py" for name in ("catalog", "latency", "predict", "predict_errors", "records", "targets")),
     *(f"agents/{name}.py" for name in ("blocks", "counts", "demand", "fleet", "groups", "ownership", "parking")),
     *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
     *(f"executors/{name}.py" for name in ("batching", "events", "processing", "queue")),
