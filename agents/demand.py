@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agents.groups import Group
+from agents.lots import Canary, canaries
 from agents.verdict import Refused, accuracy_of
 from registry.catalog import Catalog, Offer
+from registry.lifecycle import Role
 from registry.records import Task
 from streams.clock import NEVER, from_ms
 from streams.contract import AccuracyBound, OnMiss, TargetKind
@@ -27,10 +29,20 @@ class Demand:
     within a pool the quickest variant, since the same hardware then does the same with less.
     `live` is what of `groups` has a lane now, `quick` what of that can meet the class's SLO when idle, `fastest`
     the group that everything spills to; `running` is `live` and then `below_live`.
+    `canaries` are the versions on trial among what was asked for; of the models in `lot` only the canary is in
+    `groups`, of the others only the stable version. `otherwise` is what a lot falls back to.
     Units: `slo_us` is NEVER for best effort.
     """
 
-    def __init__(self, requirements: Requirements, catalog: Catalog, groups: Iterable[Group]) -> None:
+    def __init__(
+        self,
+        requirements: Requirements,
+        catalog: Catalog,
+        groups: Iterable[Group],
+        *,
+        lot: frozenset[str] = frozenset(),
+        otherwise: Demand | None = None,
+    ) -> None:
         self.requirements = requirements
         self.refused: Refused | None = None
         self.groups: list[Group] = []
@@ -43,6 +55,11 @@ class Demand:
         self.running: list[Group] = []
         self.fastest: Group | None = None
         self.fastest_running: Group | None = None
+        self.canaries: tuple[Canary, ...] = ()
+        self.lot = lot
+        self.lots: dict[frozenset[str], Demand] = {}
+        self.otherwise = otherwise
+        self.tried = False  # a canary of the lot has a lane
         try:
             self._match(catalog, groups)
         except HeadraceError as error:
@@ -56,6 +73,7 @@ class Demand:
         self.running = self.live + self.below_live
         self.fastest = min(self.live, key=lambda group: group.quickest_us, default=None)
         self.fastest_running = min(self.running, key=lambda group: group.quickest_us, default=None)
+        self.tried = any(group.offer.share is not None for group in self.live)
         slo_us = self.slo_us - reserve_us
         self.quick = [group for group in self.live if group.quickest_us <= slo_us]
 
@@ -69,17 +87,32 @@ class Demand:
         if task is not None and task.slo_ms_default is not None and asked.slo_us is None:
             self.slo_us = from_ms(task.slo_ms_default)
         menu = [group for group in groups if _asked_for(group.offer, asked)]
+        best: dict[str, float] = {}  # of each model, so that its canary takes its place in the order
+        if asked.kind is not TargetKind.VARIANT:
+            self.canaries = canaries(group.offer for group in menu)
+            if self.canaries:
+                for group in menu:
+                    if group.offer.share is None:
+                        best[group.offer.model] = max(group.offer.accuracy, best.get(group.offer.model, 0.0))
+                menu = [g for g in menu if (g.offer.share is not None) == (g.offer.model in self.lot)]
         pace_us: dict[str, int] = {}
         for group in menu:
             pool, single_us = group.offer.pool, group.offer.latency.p99_us[1]
             pace_us[pool] = min(single_us, pace_us.get(pool, single_us))
-        menu.sort(key=lambda g: (-g.offer.accuracy, -pace_us[g.offer.pool], g.offer.latency.p99_us[1], g.offer.variant))
+        menu.sort(
+            key=lambda g: (-_rank(g.offer, best), -pace_us[g.offer.pool], g.offer.latency.p99_us[1], g.offer.variant)
+        )
         paid = [g for g in menu if asked.cost_max is None or g.offer.cost_usd <= asked.cost_max]
         self.groups = [group for group in paid if accuracy_of(asked, group.offer) >= asked.accuracy_min]
         if asked.on_miss is OnMiss.DEGRADE:
             self.below = [group for group in paid if accuracy_of(asked, group.offer) < asked.accuracy_min]
         if menu and not self.groups and not self.below:
             raise _unreachable(asked, [group.offer for group in menu])
+
+
+def _rank(offer: Offer, best: dict[str, float]) -> float:
+    """Accuracy; a canary's is that of the version that it may replace."""
+    return offer.accuracy if offer.share is None else best.get(offer.model, offer.accuracy)
 
 
 def _asked_for(offer: Offer, asked: Requirements) -> bool:
@@ -103,10 +136,17 @@ def _task(asked: Requirements, catalog: Catalog) -> Task | None:
             known, task = name in catalog.tasks, name
         case TargetKind.MODEL:
             known, model = name in catalog.models, catalog.models.get(name)
+            if (release := catalog.releases.get(name)) is not None and not release.stable:
+                raise UnknownTarget(f"model {name!r} has no version in service")
             task = model.task if model else ""
         case TargetKind.VARIANT:
             variant = catalog.variants.get(name)
             known, model = variant is not None, catalog.models.get(variant.model) if variant else None
+            if variant is not None and (role := catalog.versions.role_of(variant)) not in (Role.STABLE, Role.CANARY):
+                version = catalog.versions.version_of(variant)
+                raise UnknownTarget(
+                    f"variant {name!r} is of {variant.model} {version}, which is {role}: not in service"
+                )
             task = model.task if model else ""
     if not known:
         raise UnknownTarget(f"{asked.kind} {name!r} is not registered")

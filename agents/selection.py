@@ -16,6 +16,7 @@ from agents.blocks import PROBES_MAX, SLACK_US, Blocks
 from agents.demand import Demand
 from agents.fleet import Fleet
 from agents.groups import Group, Why
+from agents.lots import LOTS_MAX, drawn
 from agents.ownership import Ownership
 from agents.reckoning import Lane
 from agents.spread import Random, RoundRobin, Spread
@@ -70,10 +71,13 @@ class Selector:
         self._shape = 0
         self._refreshed_us = self._refresh_at_us = 0
 
-    def select(self, query: Query, *, now_us: int, prefer: str | None = None) -> Chosen | Refused | Parked:
+    def select(
+        self, query: Query, *, now_us: int, prefer: str | None = None, demand: Demand | None = None
+    ) -> Chosen | Refused | Parked:
         """Choose for one query.
 
         `prefer`: the executor that the same query id went to before; taken if it can still serve the class.
+        `demand`: what the query can be served with, if not all that its class can.
         Returns:  `Chosen`, noted as sent; `Refused` with the requirement that cannot be met; `Parked` if nothing
                   that may serve it is running (or, at priority 0, idle enough).
         """
@@ -83,7 +87,10 @@ class Selector:
             or self._catalog.version != self._version
         ):
             self.refresh(now_us=now_us)
-        demand = self._demands.get(id(query.requirements)) or self._demand(query.requirements)
+        if demand is None:
+            demand = self._demands.get(id(query.requirements)) or self._demand(query.requirements)
+            if demand.canaries:
+                demand = self._drawn(query, demand)
         if demand.shape != self._shape:
             demand.reshape(self._shape, reserve_us=self._reserve_us)
         if demand.refused is not None:
@@ -146,6 +153,21 @@ class Selector:
         demand = self._demands[id(requirements)] = Demand(requirements, self._catalog, self._groups.values())
         return demand
 
+    def _drawn(self, query: Query, demand: Demand) -> Demand:
+        """What the lot of this query id leaves: a canary instead of its model's stable version, if one runs."""
+        lot = drawn(query.query_id, demand.canaries)
+        if not lot:
+            return demand
+        mine = demand.lots.get(lot)
+        if mine is None:
+            if len(demand.lots) >= LOTS_MAX:
+                demand.lots.clear()
+            mine = Demand(demand.requirements, self._catalog, self._groups.values(), lot=lot, otherwise=demand)
+            demand.lots[lot] = mine
+        if mine.shape != self._shape:
+            mine.reshape(self._shape, reserve_us=self._reserve_us)
+        return mine if mine.tried and mine.refused is None else demand
+
     def _send(self, lane: Lane, finish_us: int, now_us: int, deadline_us: int, why: Why, query: Query) -> Chosen:
         """Choose off the common path, and say which requirement is given up by it, if one is."""
         executor, finish_us = lane.executor, finish_us + self._reserve_us
@@ -189,6 +211,8 @@ class Selector:
 
     def _miss(self, query: Query, demand: Demand, deadline_us: int, now_us: int) -> Chosen | Refused | Parked:
         """No feasible group can make the deadline as things are: do what `on-miss` says, else say why."""
+        if demand.otherwise is not None:  # whoever draws a canary shall not suffer for it
+            return self.select(query, now_us=now_us, demand=demand.otherwise)
         asked, due_us = demand.requirements, deadline_us - self._reserve_us
         late = asked.on_miss is OnMiss.LATE
         if now_us >= deadline_us and not late:
