@@ -45,15 +45,17 @@ class Crew:
         if self._threads is not None:
             self._threads.shutdown()
 
-    def run(self, items: Sequence[Array], *, share_ns: int) -> Timed:
-        """Time batches of `items` for `share_ns` after a warm-up, but at least SAMPLES_MIN on each lane.
+    def run(self, items: Sequence[Array], *, share_ns: int, samples_min: int = SAMPLES_MIN) -> Timed:
+        """Time batches of `items` for `share_ns`, warm-up included, but at least `samples_min` times on each lane.
 
         Raises: ModelFailed, of whichever lane was first.
         """
         if self._threads is None:
-            return _pooled(len(items), [self._lane(self._backends[0], items, share_ns, _Sole())])
+            return _pooled(len(items), [self._lane(self._backends[0], items, share_ns, samples_min, _Sole())])
         turn = _Turn(len(self._backends))
-        lanes = [self._threads.submit(self._lane, backend, items, share_ns, turn) for backend in self._backends]
+        lanes = [
+            self._threads.submit(self._lane, backend, items, share_ns, samples_min, turn) for backend in self._backends
+        ]
         try:
             wait(lanes, return_when=FIRST_EXCEPTION)
         finally:
@@ -64,7 +66,9 @@ class Crew:
             raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
         return _pooled(len(items), [lane.result() for lane in lanes])
 
-    def _lane(self, backend: Backend, items: Sequence[Array], share_ns: int, turn: _Sole | _Turn) -> list[int]:
+    def _lane(
+        self, backend: Backend, items: Sequence[Array], share_ns: int, samples_min: int, turn: _Sole | _Turn
+    ) -> list[int]:
         clock_ns = self._clock_ns
         began_ns = clock_ns()
         for _ in range(WARM_UP_RUNS_MAX):
@@ -75,7 +79,7 @@ class Crew:
         took_ns: list[int] = []
         while len(took_ns) < SAMPLES_MAX:
             start_ns = clock_ns()
-            if len(took_ns) >= SAMPLES_MIN and start_ns - began_ns >= share_ns:
+            if len(took_ns) >= samples_min and start_ns - began_ns >= share_ns:
                 break
             backend.run(np.stack(items))  # stacked as a lane of the executor does
             took_ns.append(clock_ns() - start_ns)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from executors.backends.protocol import Array, Backend
-from executors.crew import Crew, Timed
+from executors.crew import SAMPLES_MIN, Crew, Timed
 from executors.hardware import resident_bytes
 from registry.latency import Point
 from registry.records import Model, Profile, Variant
@@ -31,48 +31,25 @@ def measure(
     sizes: Sequence[int] = SIZES,
     budget_s: float = 5.0,
     others: Sequence[Backend] = (),
-    rounds: int = 1,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> Profile:
-    """Load `backend` and `others`, the lanes of one variant, and time all at once at each size up to the cap.
+    """Load `backend` and `others`, the lanes of one variant, and sweep over the sizes once: quick, for an executor.
 
-    They stay loaded. The budget is split over `rounds`, and in each over the sizes: a disturbance of a second then
-    spoils one round of many sizes and not all of one. Each size gets at least `SAMPLES_MIN` runs a round. Once a single
-    batch exceeds its share, larger ones are not tried: the profile then extrapolates, or is completed by prediction.
+    They stay loaded. `load_us` is of the last instance, the first one that finds its libraries warm.
 
-    Returns: p50 is the median of the rounds' medians; p99 is an observed sample (the largest, below 100 of them),
-             never under p50. `load_us` is of the last instance, the first one that finds its libraries warm.
     Units:   `memory_bytes` is the growth of the process, largest batch included, by instance: exact only where nothing
              else grows meanwhile and nothing was freed before, as in a process of its own.
     Raises:  LoadFailed, ModelFailed.
     """
-    assert budget_s > 0
-    assert rounds >= 1
-    wanted = sorted({min(size, variant.batch_max) for size in sizes})
-    assert wanted, "no batch size to measure"
-    assert wanted[0] >= 1
     gc.collect()
     memory, load_us = resident_bytes(), 0
     for lane in (backend, *others):
         began_ns = clock_ns()
         lane.load()
         load_us = (clock_ns() - began_ns) // 1_000
-
-    items = list(plausible(model, wanted[-1], rng=np.random.default_rng(0)))
-    timed: dict[int, list[Timed]] = {}
-    ends_ns = clock_ns() + round(budget_s * 1e9)
-    with Crew([backend, *others], clock_ns=clock_ns) as crew:
-        for turn in range(rounds):
-            for done, size in enumerate(tuple(wanted)):
-                left = len(wanted) * (rounds - turn) - done
-                share_ns = max(0, ends_ns - clock_ns()) // left
-                runs = crew.run(items[:size], share_ns=share_ns)
-                timed.setdefault(size, []).append(runs)
-                if min(runs.took_ns) > share_ns:
-                    wanted = wanted[: done + 1]
-                    break
-            if clock_ns() >= ends_ns:
-                break
+    timed = sweep(
+        [backend, *others], variant=variant, model=model, sizes=sizes, budget_s=budget_s, rounds=1, clock_ns=clock_ns
+    )
     return Profile(
         variant=variant.name,
         pool=pool,
@@ -86,8 +63,55 @@ def measure(
     )
 
 
+def sweep(
+    lanes: Sequence[Backend],
+    *,
+    variant: Variant,
+    model: Model,
+    sizes: Sequence[int],
+    budget_s: float,
+    rounds: int,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> dict[int, list[Timed]]:
+    """Time loaded `lanes` at each size up to the variant's cap, in `rounds` that each pass over all sizes.
+
+    So a disturbance of a second spoils one round of many sizes and not all of one. A size gets an equal share of what
+    is left of the budget, but at least one run a lane and round (`SAMPLES_MIN`, if there is one round only). Once a
+    single batch exceeds the share of all rounds that are left, larger ones are not tried: the profile then
+    extrapolates, or is completed by prediction. Of several rounds two are made in any case; no other begins after the
+    budget.
+
+    Returns: what each size took, by round.
+    Raises:  ModelFailed.
+    """
+    assert budget_s > 0
+    assert rounds >= 1
+    wanted = sorted({min(size, variant.batch_max) for size in sizes})
+    assert wanted, "no batch size to measure"
+    assert wanted[0] >= 1
+    items = list(plausible(model, wanted[-1], rng=np.random.default_rng(0)))
+    timed: dict[int, list[Timed]] = {}
+    ends_ns = clock_ns() + round(budget_s * 1e9)
+    with Crew(lanes, clock_ns=clock_ns) as crew:
+        for turn in range(rounds):
+            if turn > 1 and clock_ns() >= ends_ns:
+                break
+            for done, size in enumerate(tuple(wanted)):
+                left = len(wanted) * (rounds - turn) - done
+                share_ns = max(0, ends_ns - clock_ns()) // left
+                runs = crew.run(items[:size], share_ns=share_ns, samples_min=SAMPLES_MIN if rounds == 1 else 1)
+                timed.setdefault(size, []).append(runs)
+                if min(runs.took_ns) > share_ns * (rounds - turn):
+                    wanted = wanted[: done + 1]
+                    break
+    return timed
+
+
 def pooled(size: int, rounds: Sequence[Timed]) -> Point:
-    """The rounds' medians' median, so that one disturbed round does not move it, and p99 of all samples."""
+    """The rounds' medians' median, so that one disturbed round does not move it, and p99 of all samples.
+
+    p99 is an observed sample (the largest, below 100 of them), never under p50.
+    """
     whole = point(size, [took for timed in rounds for took in timed.took_ns])
     p50_us = round(statistics.median_high(point(size, timed.took_ns).p50_us for timed in rounds))
     return Point(

@@ -13,7 +13,7 @@ from executors.backends.open import open_backend
 from executors.backends.protocol import Array
 from executors.crew import SAMPLES_MAX, SAMPLES_MIN, Crew, Timed
 from executors.hardware import describe, machine_kind, resident_bytes, usable_cores
-from executors.measure import measure, plausible, point, pooled
+from executors.measure import measure, plausible, point, pooled, sweep
 from registry.latency import LatencyProfile, Point
 from registry.records import Profile
 from streams.errors import ModelFailed
@@ -160,13 +160,14 @@ def test_measure_rounds_interleave_the_sizes() -> None:
     """Each round passes over all sizes, so that a slow second is not the fate of one of them."""
     backend = Clocked(fixed_us=100, per_item_us=0)
 
-    measure(
-        backend, variant=variant(batch_max=2), model=model(), pool="cpu", machine="x", budget_s=0.004, rounds=2,
+    timed = sweep(
+        [backend], variant=variant(batch_max=2), model=model(), sizes=(1, 2), budget_s=0.004, rounds=2,
         clock_ns=lambda: backend.now_ns,
     )  # fmt: skip
 
     changes = [a for a, b in itertools.pairwise([*backend.sizes, 0]) if a != b]
     assert changes == [1, 2, 1, 2]
+    assert {size: len(rounds) for size, rounds in timed.items()} == {1: 2, 2: 2}
 
 
 def test_pooled_one_disturbed_round_does_not_move_the_median() -> None:
