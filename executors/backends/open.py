@@ -43,7 +43,7 @@ def verified(variant: Variant, model: Model) -> Path:
 
     Raises: ArtifactBroken.
     """
-    artifact = model.artifacts.get(variant.framework)
+    artifact = variant.artifact or model.artifacts.get(variant.framework)
     if artifact is None:
         raise ArtifactBroken(f"{model.name} has no {variant.framework} artifact; it has {sorted(model.artifacts)}")
     path = Path(artifact.path)
