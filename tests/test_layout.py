@@ -41,7 +41,10 @@ PURE = [
     *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
     *(f"executors/{name}.py" for name in ("batching", "events", "processing", "queue")),
     "headrace/restarts.py",
+    "headrace/variants/judging.py",
     "headrace/violations.py",
+    "registry/generate.py",
+    "registry/intervals.py",
 ]
 
 
