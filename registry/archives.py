@@ -87,8 +87,10 @@ def stripped(source: Path, target: Path, *, bytes_max: int = BYTES_MAX) -> None:
 
 
 @contextmanager
-def opened(path: Path, *, bytes_max: int) -> Iterator[zipfile.ZipFile]:
+def opened(path: Path, *, bytes_max: int, packed: bool = False) -> Iterator[zipfile.ZipFile]:
     """A zip archive whose members are what every reader of zip takes them for, and together no larger than allowed.
+
+    `packed` lets members be compressed; what they unpack to counts.
 
     Raises: BadArtifact, also for what goes wrong in reading it within the block.
     """
@@ -98,8 +100,9 @@ def opened(path: Path, *, bytes_max: int) -> Iterator[zipfile.ZipFile]:
             names = [member.filename.lower() for member in found]  # torch's reader finds members by any case
             if len(set(names)) != len(names) or len(names) > MEMBERS_MAX:
                 raise UnsafeArtifact(f"{path.name}: two members have one name, or there are more than {MEMBERS_MAX}")
-            if packed := [member.filename for member in found if member.compress_type != zipfile.ZIP_STORED]:
-                raise BadArtifact(f"{path.name}: {packed[:3]} are compressed; torch saves members as they are")
+            small = [member.filename for member in found if member.compress_type != zipfile.ZIP_STORED]
+            if small and not packed:
+                raise BadArtifact(f"{path.name}: {small[:3]} are compressed; torch saves them as they are")
             total = sum(member.file_size for member in found)
             if total > bytes_max:
                 raise BadArtifact(f"{path.name} claims {total} bytes > {bytes_max}")
