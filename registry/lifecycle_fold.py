@@ -35,7 +35,7 @@ class Versions:
         """Forget what one key of the topic said."""
         for shelf in (self._known, self._events):
             for name in [name for name, records in shelf.items() if key in records]:
-                del shelf[name][key]  # type: ignore[attr-defined]
+                del shelf[name][key]
                 if not shelf[name]:
                     del shelf[name]
                 self._settle(name)
@@ -46,6 +46,10 @@ class Versions:
         for record in self._known.get(model, {}).values():
             _put(found, record.version, record)
         return found
+
+    def has(self, key: str) -> bool:
+        """Whether the topic holds an event under this key."""
+        return any(key in events for events in list(self._events.values()))
 
     def history(self, model: str) -> list[Release]:
         """The events that held, oldest first, as far back as the topic goes."""

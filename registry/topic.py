@@ -26,12 +26,24 @@ def publish(kafka: KafkaSettings, records: Iterable[Record]) -> int:
 
     Raises: Unreachable if the cluster does not take them in time.
     """
+    return _write(kafka, ((record.key, encode(record)) for record in records))
+
+
+def forget(kafka: KafkaSettings, keys: Iterable[str]) -> int:
+    """Delete what stands under these keys; returns how many.
+
+    Raises: Unreachable if the cluster does not take the deletions in time.
+    """
+    return _write(kafka, ((key, None) for key in keys))
+
+
+def _write(kafka: KafkaSettings, writes: Iterable[tuple[str, bytes | None]]) -> int:
     producer = Producer(kafka.producer(), logger=rdkafka)
     failed: list[KafkaError] = []
     count = 0
-    for record in records:
+    for key, value in writes:
         producer.produce(
-            kafka.topic("registry"), encode(record), key=record.key,
+            kafka.topic("registry"), value, key=key,
             on_delivery=lambda error, _message: failed.append(error) if error is not None else None,
         )  # fmt: skip
         count += 1
