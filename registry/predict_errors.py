@@ -99,13 +99,12 @@ def table(missed: Iterable[Missed]) -> list[Row]:
     )
 
 
-def choose(known: Sequence[Known], *, family: str) -> Choice:
+def choose(missed: Sequence[Missed], *, family: str) -> Choice:
     """The method that erred least on the family's left out points, with its errors as margins.
 
     A family without a variant that has points enough is judged by all the others; without those, nothing is known
     of the errors, and the margin is `ERROR_UNKNOWN`.
     """
-    missed = left_out(known)
     own = [one for one in missed if one.family == family] or [
         msgspec.structs.replace(one, family=family) for one in missed if one.method.base != "operators"
     ]
@@ -120,9 +119,12 @@ def choose(known: Sequence[Known], *, family: str) -> Choice:
     )
 
 
-def predicted(known: Sequence[Known], sizes: Mapping[str, Sequence[int]]) -> dict[str, tuple[Point, ...]]:
-    """Every variant's points, those that were not measured predicted with the error of its family."""
-    choices = {family: choose(known, family=family) for family in {one.family for one in known}}
+def predicted(
+    known: Iterable[Known], missed: Sequence[Missed], sizes: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[Point, ...]]:
+    """All points of each variant; those that were not measured have the error that its family had in `missed`."""
+    known = list(known)
+    choices = {family: choose(missed, family=family) for family in {one.family for one in known}}
     made = {}
     for one in known:
         choice = choices[one.family]

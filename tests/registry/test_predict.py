@@ -144,7 +144,7 @@ def test_nonnegative_is_never_worse_than_any_single_term(design: list[tuple[floa
 
 def test_choose_exact_data_still_has_the_least_error() -> None:
     """Agreement of a few points is no proof: the margin never is zero."""
-    choice = choose([known({b: curve(b, 100, 1_000) for b in SIZES})], family="f")
+    choice = choose(left_out([known({b: curve(b, 100, 1_000) for b in SIZES})]), family="f")
 
     assert choice.error[True] == pytest.approx(ERROR_MIN, abs=1e-3)
 
@@ -159,7 +159,7 @@ def test_choose_scattered_data_has_an_error_of_their_size(seed: int, spread: flo
         for n in range(6)
     ]
 
-    choice = choose(menu, family="f")
+    choice = choose(left_out(menu), family="f")
 
     assert min(choice.error.values()) >= max(ERROR_MIN, spread / 10)
 
@@ -176,7 +176,7 @@ def test_choose_margin_covers_most_of_what_is_then_measured() -> None:
         for name, of in whole.items()
     ]
 
-    made = predicted(menu, dict.fromkeys(whole, SIZES))
+    made = predicted(menu, left_out(menu), dict.fromkeys(whole, SIZES))
 
     held_back = [
         (mine, true)
@@ -193,8 +193,10 @@ def test_choose_family_that_was_never_left_out_borrows_or_says_unknown() -> None
     """One point of a variant teaches nothing of its errors: others' are taken, or half is added."""
     lone = known({1: 100}, family="new")
 
-    assert choose([lone], family="new").error == {True: ERROR_UNKNOWN, False: ERROR_UNKNOWN}
-    assert choose([lone, known({b: curve(b, 1, 9) for b in SIZES})], family="new").error[True] < ERROR_UNKNOWN
+    more = known({b: curve(b, 1, 9) for b in SIZES})
+
+    assert choose(left_out([lone]), family="new").error == {True: ERROR_UNKNOWN, False: ERROR_UNKNOWN}
+    assert choose(left_out([lone, more]), family="new").error[True] < ERROR_UNKNOWN
 
 
 def test_table_marks_one_method_a_family() -> None:
@@ -270,7 +272,7 @@ def halves(whole: dict[str, dict[int, float]], *, measured: tuple[int, ...], hid
     sizes = {name: [b for b in took if b in (*measured, *hidden)] for name, took in whole.items()}
     return [
         abs(point.p50_us / whole[name][point.batch] - 1.0)
-        for name, made in predicted(menu, sizes).items()
+        for name, made in predicted(menu, left_out(menu), sizes).items()
         for point in made
         if point.provenance == "predicted"
     ]

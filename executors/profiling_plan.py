@@ -1,0 +1,110 @@
+"""What there is to profile on this machine: which variants, at which sizes, and what is known of them already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from registry.catalog import Catalog
+from registry.predict import Known
+from registry.records import Hardware, Model, Profile, Variant
+
+FEW_S = 1.0  # of a variant; under it the two ends alone are measured, the rest is predicted
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant to profile, with its model."""
+
+    variant: Variant
+    model: Model
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done, and the profiles of this machine that hold."""
+
+    due: tuple[Item, ...]
+    held: tuple[Profile, ...]
+
+
+def plan(
+    catalog: Catalog,
+    *,
+    pool: str,
+    hardware: Hardware,
+    cores: int,
+    machine: str,
+    current: Callable[[Mapping[str, str]], bool],
+    globs: Iterable[str] = ("*",),
+    again: bool = False,
+) -> Plan:
+    """The matching variants of the pool's hardware that fit `cores`, without those that were profiled before.
+
+    A profile holds if the profiler made it on such a `machine`, of the same artifact and number of lanes, with the
+    libraries that `current` says are installed; one of a machine of another kind is as good as none.
+    """
+    globs = tuple(globs)
+    due, held = [], []
+    for name, variant in sorted(catalog.variants.items()):
+        model = catalog.models.get(variant.model)
+        if model is None or variant.hardware != hardware or variant.width > cores:
+            continue
+        profile = catalog.profiles.get((name, pool))
+        item = Item(variant=variant, model=model)
+        wanted = any(fnmatchcase(name, glob) for glob in globs)
+        if (
+            profile is not None
+            and _holds(profile, item, cores=cores, machine=machine)
+            and current(profile.versions)
+            and not (again and wanted)
+        ):
+            held.append(profile)
+        elif wanted:
+            due.append(item)
+    return Plan(due=tuple(due), held=tuple(held))
+
+
+def lanes_of(variant: Variant, cores: int) -> int:
+    """As many instances as an executor with all `cores` would load."""
+    return max(1, cores // variant.width)
+
+
+def sizes_of(variant: Variant) -> tuple[int, ...]:
+    """Powers of two up to the cap, and the cap."""
+    return tuple(sorted({*(2**n for n in range(variant.batch_max.bit_length())), variant.batch_max}))
+
+
+def measured_of(sizes: tuple[int, ...], *, share_s: float, whole: bool = False) -> tuple[int, ...]:
+    """Of a variant's sizes those to measure: half of them, both ends among them; the ends alone in a short time."""
+    if whole or len(sizes) <= 2:
+        return sizes
+    if share_s < FEW_S:
+        return sizes[0], sizes[-1]
+    return tuple(sorted({*sizes[::2], sizes[-1]}))
+
+
+def artifact_of(item: Item) -> str:
+    """The sha256 of the file that the variant runs; empty if it has none."""
+    artifact = item.variant.artifact or item.model.artifacts.get(item.variant.framework)
+    return artifact.sha256 if artifact else ""
+
+
+def known_of(
+    profile: Profile, variant: Variant, *, operators: Mapping[int, Mapping[str, float]] | None = None
+) -> Known:
+    """A profile's measured points, for the predictor. Variants of one framework err alike."""
+    return Known(
+        variant=profile.variant, family=variant.framework,
+        points=tuple(p for p in profile.points if p.provenance == "measured"), operators=operators or {},
+    )  # fmt: skip
+
+
+def _holds(profile: Profile, item: Item, *, cores: int, machine: str) -> bool:
+    return (
+        profile.source == "profiler"
+        and profile.machine == machine
+        and profile.artifact == artifact_of(item)
+        and profile.lanes == lanes_of(item.variant, cores)
+        and any(p.provenance == "measured" for p in profile.points)
+    )
