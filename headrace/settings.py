@@ -15,6 +15,7 @@ from executors.settings import ExecutorSettings
 from headrace.layers import Layer, Values, from_environment, from_file, from_flags, leaves, merged
 from headrace.sections import BrokerSettings, UpSettings
 from headrace.violations import describe
+from registry.store import ArtifactSettings
 from streams.blobs.settings import BlobSettings
 from streams.errors import BadSettings
 from streams.observe import ObserveSettings
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     blobs: BlobSettings = Field(default_factory=BlobSettings)
+    artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
     router: RouterSettings = Field(default_factory=RouterSettings)
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
@@ -117,6 +119,11 @@ def _with_properties(layer: Layer) -> Values:
     return {**layer.values, "kafka": {**kafka, "properties": text}}
 
 
+def _place(settings: BlobSettings) -> tuple[str, ...]:
+    """What tells one store from another."""
+    return (settings.endpoint, *(settings.bucket or (str(settings.folder.resolve()),)))
+
+
 def _relations(settings: Settings) -> list[str]:
     """What must hold between sections."""
     violated = []
@@ -130,6 +137,11 @@ def _relations(settings: Settings) -> list[str]:
         violated.append(
             f"[up] executors = {settings.up.executors}: more than [kafka] slots = {settings.kafka.slots}, "
             "and an executor without a slot gets no work"
+        )
+    if settings.blobs.url and _place(settings.blobs) == _place(settings.artifacts.store_settings):
+        violated.append(
+            f"[artifacts] url = {settings.artifacts.url!r}: is that of [blobs], which is pruned; take another folder, "
+            "or another prefix"
         )
     if settings.blobs.url and settings.blobs.size_max_bytes < settings.kafka.value_max_bytes:
         violated.append(

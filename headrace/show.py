@@ -17,6 +17,7 @@ from headrace.violations import MASK, secret
 _EXAMPLES = {
     ("kafka", "bootstrap"): "127.0.0.1:9092",
     **{("blobs", key): "" for key in ("url", "endpoint", "region")},
+    **{("artifacts", key): "" for key in ("endpoint", "region")},
     ("up", "executors"): 4,
 }
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from executors.artifacts import Artifacts, Held
 from executors.backends.protocol import ArtifactBroken, Backend, BackendMissing
+from registry.archives import BadArtifact, check_program
+from registry.programs import UnsafeArtifact
 from registry.records import Model, Variant
+from registry.store import ArtifactSettings
 
 EXTRA = {"onnxruntime": "onnx", "torch": "torch"}  # framework -> extra of the distribution
 
+_artifacts: Artifacts | None = None
+_choosing = threading.Lock()
+
+
+def use(settings: ArtifactSettings) -> None:
+    """Where this process finds artifacts from now on; without it, as the environment says.
+
+    For the process and not an argument: whoever opens a backend, deep in residency or a benchmark, means the same.
+    """
+    global _artifacts
+    with _choosing:
+        _artifacts = Artifacts(settings)
+
 
 def open_backend(variant: Variant, model: Model) -> Backend:
-    """The backend of `variant`, its artifact verified, not yet loaded.
+    """The backend of `variant`, its artifact verified, not yet loaded; the file is held while the backend lives.
 
-    Raises: BackendMissing if this installation or machine cannot run it; ArtifactBroken if the file is absent or
-            not the registered one; BadSettings on a stub that cannot be read.
+    Raises: BackendMissing if this installation or machine cannot run it; ArtifactBroken if the file is nowhere, not
+            the registered one, or would run code; StoreUnreachable; BadSettings on a stub that cannot be read.
     """
     if variant.framework == "stub":
         from executors.backends.stub import Stub
@@ -23,35 +41,53 @@ def open_backend(variant: Variant, model: Model) -> Backend:
         return Stub.of(model)
     if variant.hardware != "cpu":
         raise BackendMissing(f"{variant.name}: hardware {variant.hardware!r} has no backend here; cpu has")
-    path = verified(variant, model)
+    held = verified(variant, model)
+    try:
+        backend = _backend(variant)(held.path, variant, model)
+    except BaseException:
+        held.close()
+        raise
+    held.until(backend)
+    return backend
+
+
+def verified(variant: Variant, model: Model) -> Held:
+    """The file of the variant's own artifact, else of the model's for its framework; its sha256 was compared.
+
+    Raises: ArtifactBroken, StoreUnreachable.
+    """
+    artifact = variant.artifact or model.artifacts.get(variant.framework)
+    if artifact is None:
+        raise ArtifactBroken(f"{model.name} has no {variant.framework} artifact; it has {sorted(model.artifacts)}")
+    return _here().find(artifact, variant.name)
+
+
+def _backend(variant: Variant) -> Callable[[Path, Variant, Model], Backend]:
     try:
         if variant.framework == "onnxruntime":
             from executors.backends.onnx import Onnx
 
-            return Onnx(path, variant, model)
+            return Onnx
         from executors.backends.pytorch import Torch
     except ImportError as error:
         extra = EXTRA[variant.framework]
         raise BackendMissing(
             f'{variant.name}: {variant.framework} cannot be imported ({error}); pip install "headrace[{extra}]"'
         ) from error
-    return Torch(path, variant, model)
+
+    def checked(path: Path, variant: Variant, model: Model) -> Backend:
+        try:
+            check_program(path)  # it may not have come through our registration
+        except (BadArtifact, UnsafeArtifact) as refused:
+            raise ArtifactBroken(f"{variant.name}: {refused.message}") from refused
+        return Torch(path, variant, model)
+
+    return checked
 
 
-def verified(variant: Variant, model: Model) -> Path:
-    """The file of the variant's artifact, whose sha256 is the registered one.
-
-    Raises: ArtifactBroken.
-    """
-    artifact = variant.artifact or model.artifacts.get(variant.framework)
-    if artifact is None:
-        raise ArtifactBroken(f"{model.name} has no {variant.framework} artifact; it has {sorted(model.artifacts)}")
-    path = Path(artifact.path)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactBroken(f"{model.name}: {path} cannot be read: {error.strerror}") from error
-    if digest != artifact.sha256:
-        raise ArtifactBroken(f"{model.name}: sha256 of {path.name} is {digest}, registered is {artifact.sha256}")
-    return path
+def _here() -> Artifacts:
+    global _artifacts
+    with _choosing:
+        if _artifacts is None:
+            _artifacts = Artifacts(ArtifactSettings())
+        return _artifacts

@@ -27,7 +27,10 @@ def executor(
     """
     own = {"pool": pool, "cores": cores, "instance": instance}
     settings = configure(config, pairs, level, executor=own, observe={"port": port}).settings
+    from executors.backends.open import use
     from executors.process import run
+
+    use(settings.artifacts)
 
     if check:
         from headrace.artifacts import check as artifacts

@@ -184,3 +184,13 @@ def test_example_with_every_key_uncommented_is_valid(tmp_path: Path) -> None:
 def _is_key(line: str) -> bool:
     key, equals, value = line.removeprefix("#").partition(" = ")
     return line.startswith("#") and key.isidentifier() and bool(equals) and bool(value.strip()) and "found" not in value
+
+
+def test_load_artifacts_in_the_store_that_is_pruned_are_refused(tmp_path: Path) -> None:
+    """`blobs prune` removes by age, and a model is needed for as long as it is registered."""
+    same = [f"blobs.url={tmp_path}", f"artifacts.url={tmp_path}/x/.."]
+    with pytest.raises(BadSettings, match=r"\[artifacts\] url = .* is that of \[blobs\], which is pruned"):
+        load(pairs=same, environ={})
+    apart = ["blobs.url=s3://bucket/values", "artifacts.url=s3://bucket/models"]
+
+    assert load(pairs=apart, environ={}).settings.artifacts.store_settings.bucket == ("bucket", "models")
