@@ -27,6 +27,7 @@ COMMANDS = {
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
     "register": "Publish a folder of model manifests.",
+    "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
     "blobs": "Put, get and remove values that are too large for a record.",
     "config": "Print the settings in force and where each came from.",
     "bench": "Run one benchmark.",

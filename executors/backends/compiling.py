@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from executors.backends.protocol import BackendMissing
+from registry.store import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -30,19 +30,10 @@ def compiled(module: torch.nn.Module, *, variant: str) -> Any:
         )
     # Kernels are kept between processes as native code and pickles. torch's own place for them is a known name under
     # the temporary folder, where another user can put some first.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     # Compilation in this process: a pool of compiler processes would outlive the load.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
     import torch
 
     return torch.compile(module, dynamic=True)
-
-
-def _cache() -> Path:
-    """Beside the models and the broker's jars: HEADRACE_CACHE_DIR, else the XDG cache, else ~/.cache."""
-    own = os.environ.get("HEADRACE_CACHE_DIR")
-    base = (
-        Path(own).expanduser() if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace"
-    )
-    return base / "inductor"

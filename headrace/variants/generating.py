@@ -133,9 +133,10 @@ class _Run:
         found = self._ledger.get(each.key, Found)
         if found is None or (refers and found.stage is None and not self._outputs(each.key).is_file()):
             return None
-        if found.artifact is not None and not Path(found.artifact.path).is_file():
-            return None
-        return found
+        if found.artifact is None:
+            return found
+        artifact = self._ledger.located(found.artifact)
+        return msgspec.structs.replace(found, artifact=artifact) if Path(artifact.path).is_file() else None
 
     def _bury(self, died: Died, unknown: Sequence[Try]) -> None:
         """What the child left open: where it died, the reason; behind that, that it was not tried."""

@@ -20,7 +20,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     accuracy_drop_max: float = 0.01
-    agreement_min: float = 0.85
+    agreement_min: float = 0.80
     difference_max: float = 1e-4
     error_max: float = 0.05
     compile_saves_min: float = 0.10

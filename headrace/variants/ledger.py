@@ -52,19 +52,27 @@ class Ledger:
         """Move a finished file in, under the name of its content."""
         with file.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        target = self._artifacts / f"{sha256}.{artifact_format}"
+        name = f"{sha256}.{artifact_format}"
         size = file.stat().st_size
-        file.replace(target)
-        return Artifact(path=str(target), sha256=sha256, bytes=size, format=artifact_format)
+        file.replace(self._artifacts / name)
+        return Artifact(path=name, sha256=sha256, bytes=size, format=artifact_format)
+
+    def located(self, artifact: Artifact) -> Artifact:
+        """The artifact of an entry with the path that it has here: folders move."""
+        return msgspec.structs.replace(artifact, path=str(self._artifacts.resolve() / artifact.path))
 
     def artifact(self, name: str) -> Artifact | None:
-        """A conversion that is known, and whose file is still there as it was."""
+        """A conversion that is known, and whose file is still there as it was. Its path is relative, see `located`."""
         artifact = self.get(name, Artifact)
         if artifact is None:
             return None
-        try:
-            with Path(artifact.path).open("rb") as file:
-                whole = hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
-        except OSError:
-            return None
-        return artifact if whole else None
+        return artifact if whole(self._artifacts / artifact.path, artifact.sha256) else None
+
+
+def whole(file: Path, sha256: str) -> bool:
+    """Whether the file is there, with this content."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+    except OSError:
+        return False

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from executors.alone import alone
-from executors.backends.open import open_backend, verified
+from executors.backends.open import open_backend
 from executors.backends.protocol import Array, Backend
 from headrace.variants.judging import Found, does_not_pay
-from headrace.variants.ledger import Ledger
+from headrace.variants.ledger import Ledger, whole
 from headrace.variants.work import Job
 from registry import precision
 from registry.generate import Stage
@@ -39,8 +39,10 @@ def work(job: Job, folder: Path, at: At) -> None:
             failed, artifact = _converted(job, folder, ledger)
     for index, each in enumerate(job.tries):
         if failed is None:
-            variant = msgspec.structs.replace(each.variant, artifact=artifact)
+            own = None if artifact is None else ledger.located(artifact)
+            variant = msgspec.structs.replace(each.variant, artifact=own)
             found = _found(job, variant, functools.partial(at, index=index))
+            found = msgspec.structs.replace(found, artifact=artifact)
         else:
             found = failed
         ledger.put(each.key, found)
@@ -50,10 +52,12 @@ def work(job: Job, folder: Path, at: At) -> None:
 
 def _converted(job: Job, folder: Path, ledger: Ledger) -> tuple[Found | None, Artifact | None]:
     first = job.tries[0].variant
-    target = folder / "converted.onnx"
+    source, target = job.model.artifacts[first.framework], folder / "converted.onnx"
+    if not whole(Path(source.path), source.sha256):
+        return Found(stage="convert", reason=f"{Path(source.path).name} is absent, or not the registered file"), None
     try:
         precision.convert(
-            verified(first, job.model),
+            Path(source.path),
             target,
             precision=first.precision,
             input_name=job.model.input_name,
@@ -81,7 +85,7 @@ def _found(job: Job, variant: Variant, at: Callable[[Stage], None]) -> Found:
         stage = "answers"
         at(stage)
         found = _compared(job, _outputs(backend, np.load(job.x, mmap_mode="r"), variant.batch_max))
-        found = msgspec.structs.replace(found, artifact=variant.artifact, load_s=round(load_s, 3))
+        found = msgspec.structs.replace(found, load_s=round(load_s, 3))
         if variant.compiled:
             stage = "profile"
             at(stage)
