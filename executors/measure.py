@@ -19,6 +19,7 @@ from registry.latency import Point
 from registry.records import Model, Profile, Variant
 
 SIZES = (1, 2, 4, 8, 16, 32)
+SAMPLES_P99 = 100  # below, the 99th percentile is the largest
 
 
 def measure(
@@ -108,16 +109,18 @@ def sweep(
 
 
 def pooled(size: int, rounds: Sequence[Timed]) -> Point:
-    """The rounds' medians' median, so that one disturbed round does not move it, and p99 of all samples.
-
-    p99 is an observed sample (the largest, below 100 of them), never under p50.
+    """The rounds' medians' median, so that one disturbed round does not move it; and so their p99s, where each round
+    has samples enough for one of its own, else p99 of all samples (the largest, below 100), never under p50.
     """
     whole = point(size, [took for timed in rounds for took in timed.took_ns])
-    p50_us = round(statistics.median_high(point(size, timed.took_ns).p50_us for timed in rounds))
+    single = [point(size, timed.took_ns) for timed in rounds]
+    p50_us = statistics.median_high(one.p50_us for one in single)
+    enough = min(one.samples for one in single) >= SAMPLES_P99
+    p99_us = statistics.median_high(one.p99_us for one in single) if enough else whole.p99_us
     return Point(
         batch=size,
         p50_us=p50_us,
-        p99_us=max(p50_us, whole.p99_us),
+        p99_us=max(p50_us, p99_us),
         throughput_qps=round(statistics.median(timed.throughput_qps for timed in rounds), 3),
         samples=whole.samples,
     )

@@ -57,10 +57,11 @@ def _onnx(variant: Variant, model: Model, batch: Array) -> dict[str, float]:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     options.enable_profiling = True
+    file = verified(variant, model)
     with tempfile.TemporaryDirectory(prefix="headrace-operators-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(
-            str(verified(variant, model)), sess_options=options, providers=["CPUExecutionProvider"]
+            str(getattr(file, "path", file)), sess_options=options, providers=["CPUExecutionProvider"]
         )
         _repeat(lambda: session.run([model.output_name], {model.input_name: batch}))
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))

@@ -27,6 +27,8 @@ COMMANDS = {
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
     "register": "Publish a folder of model manifests.",
+    "profile": "Measure the variants on this machine, and predict what was not measured.",
+    "model": "Versions of a model: canary, compare, promote, retire.",
     "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
     "blobs": "Put, get and remove values that are too large for a record.",
     "config": "Print the settings in force and where each came from.",

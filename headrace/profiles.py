@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -29,23 +29,28 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 def remembered(records: Iterable[Record]) -> list[Profile]:
     """Profiles of these variants that still hold: same machine, model version, Python and libraries."""
     from executors.hardware import machine_kind
+    from executors.profiling_plan import Item, artifact_of
 
     known = list(records)
     models = {record.name: record for record in known if isinstance(record, Model)}
-    versions = {r.name: models[r.model].version for r in known if isinstance(r, Variant) and r.model in models}
+    variants = [record for record in known if isinstance(record, Variant) and record.model in models]
+    versions = {variant.name: models[variant.model].version for variant in variants}
+    files = {variant.name: artifact_of(Item(variant=variant, model=models[variant.model])) for variant in variants}
     machine = machine_kind()
     return [
         kept.profile
         for kept in _read()
         if kept.profile.machine == machine
         and versions.get(kept.profile.variant) == kept.model_version
-        and all(_installed(name, version) for name, version in kept.profile.versions.items())
+        and kept.profile.artifact in ("", files.get(kept.profile.variant))
+        and current(kept.profile.versions)
     ]
 
 
 def remember(catalog: Catalog) -> int:
     """Keep every profile of the catalogue that was measured on a machine like this; returns how many are new.
 
+    An executor's quick look never takes the place of what the profiler found of the same file.
     A cache that cannot be written is logged and no more: the next start measures again.
     """
     from executors.hardware import machine_kind
@@ -53,9 +58,10 @@ def remember(catalog: Catalog) -> int:
     machine = machine_kind()
     kept = {(each.profile.variant, each.profile.pool): each for each in _read()}
     fresh = {
-        (each.profile.variant, each.profile.pool): each
+        key: each
         for each in _measured(catalog)
         if each.profile.machine == machine
+        and not _better(kept.get(key := (each.profile.variant, each.profile.pool)), each)
     }
     new = sum(kept.get(key) != each for key, each in fresh.items())
     if new:
@@ -64,6 +70,21 @@ def remember(catalog: Catalog) -> int:
         except OSError as denied:
             log.warning("profiles not kept", extra={"file": str(_file()), "error": str(denied)})
     return new
+
+
+def current(versions: Mapping[str, str]) -> bool:
+    """Whether these are the versions of Python and of the libraries here."""
+    return all(_installed(name, version) for name, version in versions.items())
+
+
+def _better(old: Kept | None, new: Kept) -> bool:
+    return (
+        old is not None
+        and (old.profile.source, new.profile.source) == ("profiler", "executor")
+        and old.model_version == new.model_version
+        and old.profile.machine == new.profile.machine
+        and current(old.profile.versions)
+    )
 
 
 def _measured(catalog: Catalog) -> Iterator[Kept]:

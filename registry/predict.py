@@ -43,6 +43,7 @@ METHODS = tuple(
     if trust or base != "line"
 )
 CHORDS = Method("line", 1.0)
+ERROR_MIN = 0.02  # what no amount of agreement makes smaller: two runs of the same point differ by more
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +93,8 @@ def complete(known: Known, sizes: Sequence[int], method: Method, *, error: Mappi
     """The measured points, and a predicted one at each other size; both quantiles never fall with the batch.
 
     `error` of a predicted p99 by whether the size lies between measured ones. A measured point is never changed: a
-    predicted one is held between its neighbours.
+    predicted one is held between its neighbours. So is its margin, as a batch does not take longer than a larger one:
+    p99 with it ends at what was measured above, but for `ERROR_MIN`.
     """
     curve = Curve(known, method)
     measured = {p.batch: p for p in known.points}
@@ -105,12 +107,12 @@ def complete(known: Known, sizes: Sequence[int], method: Method, *, error: Mappi
         above = [p for b, p in measured.items() if b > batch]
         p50 = _between(curve.p50_us(batch), [p.p50_us for p in made], [p.p50_us for p in above])
         p99 = _between(curve.p99_us(batch), [p.p99_us for p in made], [p.p99_us for p in above])
-        made.append(
-            Point(
-                batch=batch, p50_us=p50, p99_us=max(p50, p99), provenance="predicted",
-                error=round(error[ends[0] <= batch <= ends[1]], 4),
-            )
-        )  # fmt: skip
+        p99 = max(p50, p99)
+        margin = error[ends[0] <= batch <= ends[1]]
+        if above:
+            margin = min(margin, max(0.0, min(p.p99_us for p in above) / p99 - 1.0))
+        margin = round(max(ERROR_MIN, margin), 4)
+        made.append(Point(batch=batch, p50_us=p50, p99_us=p99, provenance="predicted", error=margin))
     return tuple(made)
 
 

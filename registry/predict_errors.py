@@ -14,10 +14,9 @@ import msgspec
 import numpy as np
 
 from registry.latency import Point
-from registry.predict import CHORDS, METHODS, Curve, Known, Method, Operators, complete
+from registry.predict import CHORDS, ERROR_MIN, METHODS, Curve, Known, Method, Operators, complete
 
 QUANTILE = 0.9  # of the errors left out points had: the margin that holds for nine predictions of ten
-ERROR_MIN = 0.02  # what no amount of agreement makes smaller: two runs of the same point differ by more
 ERROR_UNKNOWN = 0.5  # where nothing could be left out
 POINTS_MIN = 3  # of a variant, for one of them to be left out
 
