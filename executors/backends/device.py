@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar
 
-from executors.backends.protocol import Backend, LoadFailed
+from executors.backends.protocol import ArtifactBroken, Backend, LoadFailed
+from registry.archives import BadArtifact, check_program
+from registry.programs import UnsafeArtifact
+from registry.scripts import check_script
 
 RESERVE_BYTES = 512 << 20  # of a device's memory: contexts and library handles, which no allocator counts
 
@@ -37,6 +41,23 @@ def require_fit(what: str, *, needs_bytes: int, free_bytes: int, reserve_bytes: 
             f"{what}: needs at least {needs_bytes >> 20} MiB of device memory; {free_bytes >> 20} MiB are free, "
             f"{reserve_bytes >> 20} MiB of them reserved"
         )
+
+
+def require_harmless(path: Path, form: Literal["pt2", "torchscript"], *, variant: str) -> None:
+    """Refuse a file whose loading could run code of whoever made it; it may not have come through our registration.
+
+    Raises: ArtifactBroken.
+    """
+    try:
+        if form == "torchscript":
+            check_script(path)
+            return
+        check_program(path)
+    except (BadArtifact, UnsafeArtifact) as refused:
+        raise ArtifactBroken(f"{variant}: {refused.message}") from refused
+    from executors.backends.pytorch import refuse_pickles
+
+    refuse_pickles(path)  # of example inputs, which the check lets stand and torch would read
 
 
 class Shared(Generic[T]):

@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from executors.backends.compiled import Compiled
-from executors.backends.device import Shared
+from executors.backends.device import Shared, require_harmless
 from executors.backends.neuron_child import Child
 from executors.backends.neuron_sdk import SDKS, Sdk, casts, explain
 from executors.backends.neuron_worker import Engine
 from executors.backends.padding import ends, pad, size_for
-from executors.backends.protocol import Array, ArtifactBroken, BackendMissing, LoadFailed, checked, rehearse
+from executors.backends.protocol import Array, BackendMissing, LoadFailed, checked, rehearse
 from executors.probing import installed, interpreter
 from registry.records import Model, Variant
 from streams.errors import ModelFailed
@@ -169,24 +169,18 @@ class Neuron:
                 })  # fmt: skip
             return runtime.load(traced)
 
-    def _form(self) -> str:
+    def _form(self) -> Literal["pt2", "torchscript"]:
         """How the artifact is read. torch 1.13, the last for Inf1, has no exported programs."""
         artifact = self._variant.artifact or self._model.artifacts.get(self._variant.framework)
-        form = (artifact.format if artifact is not None else "") or (
-            "pt2" if self._path.suffix == ".pt2" else "torchscript"
-        )
-        if form not in {"pt2", "torchscript"}:
-            raise LoadFailed(f"{self._variant.name}: {form} cannot be traced; register pt2 or torchscript")
+        said = artifact.format if artifact is not None else ""
+        if said not in {"", "pt2", "torchscript"}:
+            raise LoadFailed(f"{self._variant.name}: {said} cannot be traced; register pt2 or torchscript")
+        pt2 = said == "pt2" or (not said and self._path.suffix == ".pt2")
+        form: Literal["pt2", "torchscript"] = "pt2" if pt2 else "torchscript"
         if form == "pt2" and self._sdk.hardware == "inf1":
             raise LoadFailed(
                 f"{self._variant.name}: {self._sdk.distribution} reads no exported program; register TorchScript, "
                 "written by torch 1.13 or older"
             )
-        if form == "pt2":
-            from executors.backends.pytorch import refuse_pickles
-
-            try:
-                refuse_pickles(self._path)
-            except ArtifactBroken as error:
-                raise ArtifactBroken(f"{self._variant.name}: {error.message}") from error
+        require_harmless(self._path, form, variant=self._variant.name)
         return form

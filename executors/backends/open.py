@@ -39,8 +39,6 @@ def open_backend(variant: Variant, model: Model) -> Backend:
         from executors.backends.stub import Stub
 
         return Stub.of(model)
-    if variant.hardware != "cpu":
-        raise BackendMissing(f"{variant.name}: hardware {variant.hardware!r} has no backend here; cpu has")
     held = verified(variant, model)
     try:
         backend = _backend(variant)(held.path, variant, model)
@@ -63,6 +61,10 @@ def verified(variant: Variant, model: Model) -> Held:
 
 
 def _backend(variant: Variant) -> Callable[[Path, Variant, Model], Backend]:
+    if variant.hardware != "cpu":
+        from executors.backends.on_device import on_device
+
+        return on_device(variant)
     try:
         if variant.framework == "onnxruntime":
             from executors.backends.onnx import Onnx

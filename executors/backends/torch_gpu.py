@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch.export.passes import move_to_device_pass
 
-from executors.backends.device import Shared, require_fit
+from executors.backends.device import Shared, require_fit, require_harmless
 from executors.backends.padding import doubling, pad, size_for
 from executors.backends.protocol import Array, BackendMissing, LoadFailed, checked, rehearse
 from executors.backends.pytorch import _loading as loading
-from executors.backends.pytorch import refuse_pickles
 from registry.records import Model, Variant
 from streams.errors import ModelFailed
 
@@ -117,7 +116,7 @@ class TorchGpu:
 
     def _make(self) -> Forward:
         """The program on the device, its weights there once."""
-        refuse_pickles(self._path)
+        require_harmless(self._path, "pt2", variant=self._variant.name)
         try:
             with loading:
                 program = torch.export.load(self._path)

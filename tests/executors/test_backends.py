@@ -18,7 +18,7 @@ import pytest
 from executors.backends.open import open_backend
 from executors.backends.protocol import ArtifactBroken, Backend, BackendMissing, LoadFailed
 from executors.backends.stub import Stub, stub_artifact
-from registry.records import Framework, Model
+from registry.records import Framework, Hardware, Model
 from streams.errors import BadSettings, ModelFailed, ServerFault
 from tests.executors.models import CLASSES, FEATURES, model, registered, variant, write_onnx, write_pt2
 
@@ -250,10 +250,24 @@ def test_open_missing_library_names_the_extra(
     assert f'pip install "headrace[{extra}]"' in missing.value.message
 
 
-def test_open_unlike_hardware_is_backend_missing() -> None:
-    """No silent fall-back to the CPU."""
-    with pytest.raises(BackendMissing, match="hardware 'inf2' has no backend here"):
-        open_backend(variant("torch", hardware="inf2"), model())
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("framework", "hardware", "why"),
+    [
+        ("torch", "gpu", "finds no device"),
+        ("onnxruntime", "gpu", "and not CUDAExecutionProvider"),
+        ("torch", "inf2", "torch-neuronx is not installed"),
+        ("onnxruntime", "inf2", "onnxruntime does not run on inf2; torch does"),
+    ],
+)
+def test_open_unlike_hardware_is_backend_missing(
+    framework: Framework, hardware: Hardware, why: str, tmp_path: Path
+) -> None:
+    """No silent fall-back to the CPU: where there is no such device, opening or loading says so."""
+    path = write_pt2(tmp_path / "t.pt2") if framework == "torch" else write_onnx(tmp_path / "t.onnx")
+
+    with pytest.raises(BackendMissing, match=why):
+        loaded(framework, registered(framework, path), hardware=hardware)
 
 
 def test_errors_of_backends_are_ours_and_final() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,7 @@ pytestmark = [
 FAKE_TORCH = '''
 """What the worker calls of torch, over numpy."""
 import json
+import zipfile
 import numpy
 float32, __version__ = "float32", "1.13.1"
 class Tensor(numpy.ndarray):
@@ -54,7 +56,8 @@ class nn:
 class jit:
     @staticmethod
     def load(path, map_location=None):
-        with open(path) as file: said = json.load(file)
+        if map_location: said = json.loads(zipfile.ZipFile(path).read("tiny/data.pkl"))
+        else: said = json.load(open(path))
         if map_location: return lambda batch: (batch * said["factor"],)
         def run(batch):
             import os, time
@@ -245,12 +248,14 @@ def test_pickles_and_other_formats_are_refused(inf2: Tracing, tmp_path: Path) ->
     """The rules of the CPU hold here: nothing is unpickled. Neither SDK reads ONNX."""
     path = tmp_path / "bad.pt2"
     path.write_bytes(b"not an archive")
-    with pytest.raises(ArtifactBroken, match=r"tiny-inf2: bad.pt2 is not an exported program"):
+    with pytest.raises(ArtifactBroken, match=r"tiny-inf2: bad.pt2 is no archive of torch's"):
         Neuron(path, variant("torch", name="tiny-inf2", hardware="inf2"), model()).load()
     with pytest.raises(LoadFailed, match="onnx cannot be traced"):
         on_inf2(tmp_path, artifact=Artifact(path="x", sha256="", format="onnx")).load()
     with pytest.raises(LoadFailed, match="torch-neuron reads no exported program"):
         on_inf2(tmp_path, hardware="inf1").load()
+    with pytest.raises(ArtifactBroken, match=r"tiny-inf1: .* uses 'torch.save'"):
+        on_inf1(tmp_path, code="def forward(self, x):\n  torch.save(x, 'f')").load()
 
 
 @pytest.fixture
@@ -269,9 +274,12 @@ def inf1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert len(neuron._runtimes) == 0, "a test left its child running"
 
 
-def on_inf1(tmp_path: Path, **changes: Any) -> Neuron:
+def on_inf1(tmp_path: Path, *, code: str = "", **changes: Any) -> Neuron:
     path = tmp_path / "tiny.pt"
-    path.write_text(json.dumps({"factor": 3}))
+    with zipfile.ZipFile(path, "w") as archive:  # as TorchScript is laid out; only the fake torch reads it
+        archive.writestr("tiny/data.pkl", json.dumps({"factor": 3}))
+        archive.writestr("tiny/constants.pkl", b"")
+        archive.writestr("tiny/code/model.py", code)
     fields = {"name": "tiny-inf1", "hardware": "inf1", "batch_max": 4, **changes}
     return Neuron(path, variant("torch", **fields), model(), cache=Compiled(tmp_path / "compiled"))
 
