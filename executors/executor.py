@@ -52,6 +52,8 @@ from streams.records import Dispatch, decode_dispatch
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # the longest sleep: deliveries are acknowledged and telemetry goes out at least this often
+LEAVE_MIN_S = 1.0  # a withdrawn variant stays, for what routers sent before they knew
+LEAVE_MAX_S = 60.0  # and no longer than this: what still waits is handed back
 DRAIN_INBOX = 64  # items handled before deadlines are looked at again
 
 
@@ -82,7 +84,10 @@ class Residents(NamedTuple):
 
 
 class Gone(NamedTuple):
+    """Unload a variant: at once, handing back what waits for it, or once nothing does (`drain`)."""
+
     variant: str
+    drain: bool = False
 
 
 class Stop(NamedTuple):
@@ -140,6 +145,7 @@ class Executor:
         self._values: list[bytes | ModelFailed] | None = None
         self._draining = False
         self._quiet = False
+        self._leaving: dict[str, float] = {}  # variants that drain, and since when
         self._drain_until = 0.0
 
     def run(self) -> None:
@@ -173,6 +179,8 @@ class Executor:
         now_us = wall_us()
         if self._machine.next_wake_us <= now_us:
             self._perform(self._machine.handle(Ticked(), now_us=now_us))
+        if self._leaving:
+            self._unload_drained(now_us)
         self._outbox.poll()
         self._answering.expire(now_us)
         self._reporter.report(self._machine, now_us=now_us)
@@ -195,12 +203,11 @@ class Executor:
                 self._perform(self._machine.handle(SlotsRevoked(frozenset(slots)), now_us=now_us))
             case Residents(resident, backends):
                 self._loaded(resident, backends, now_us)
-            case Gone(variant):
-                self._perform(self._machine.handle(VariantUnloaded(variant), now_us=now_us))
-                self.residents.pop(variant, None)
-                if not any(running.command.variant == variant for running in self._running.values()):
-                    self._lanes.remove(variant)
-                self._reporter.changed()
+            case Gone(variant, drain):
+                if drain:
+                    self._leaving.setdefault(variant, time.monotonic())
+                else:
+                    self._unload(variant, now_us)
             case Stop():
                 self._draining = True
                 self._drain_until = time.monotonic() + self._settings.grace_ms / 1_000
@@ -209,6 +216,22 @@ class Executor:
                 self._perform(self._machine.handle(Draining(), now_us=now_us))
             case Quiet():
                 self._quiet = True
+
+    def _unload(self, variant: str, now_us: Micros) -> None:
+        self._leaving.pop(variant, None)
+        self._perform(self._machine.handle(VariantUnloaded(variant), now_us=now_us))
+        self.residents.pop(variant, None)
+        if not any(running.command.variant == variant for running in self._running.values()):
+            self._lanes.remove(variant)
+        self._reporter.changed()
+
+    def _unload_drained(self, now_us: Micros) -> None:
+        """Unload what was withdrawn long enough ago for routers to know, and has nothing left; or had its time."""
+        busy = {report.variant for report in self._machine.reports() if report.queued or report.running}
+        now = time.monotonic()
+        for variant, since in list(self._leaving.items()):
+            if now - since > (LEAVE_MAX_S if variant in busy else LEAVE_MIN_S):
+                self._unload(variant, now_us)
 
     def _arrived(self, taken: list[Taken], now_us: Micros) -> None:
         jobs: list[Job] = []
@@ -280,6 +303,7 @@ class Executor:
 
     def _loaded(self, resident: Resident, backends: list[Backend], now_us: Micros) -> None:
         name = resident.variant.name
+        self._leaving.pop(name, None)
         self.residents[name] = resident
         self._lanes.add(name, backends)
         event = VariantLoaded(variant=name, latency=resident.offer.latency, width=resident.variant.width)

@@ -65,7 +65,7 @@ class Process:
         self._residency = Residency(
             settings, kafka,
             loaded=lambda resident, backends: inbox.put(Residents(resident, backends)),
-            unloaded=lambda variant: inbox.put(Gone(variant)),
+            unloaded=lambda variant, drain: inbox.put(Gone(variant, drain)),
         )  # fmt: skip
         self._observatory = Observatory(
             observe, self._metrics.registry, healthy=self._healthy, ready=self._ready,

@@ -48,7 +48,8 @@ Loaded = Callable[[Resident, list[Backend]], None]
 class Residency(threading.Thread):
     """Follows the registry and keeps what matches the settings loaded.
 
-    loaded, unloaded: called in this thread; `complete` is set after the first pass, whatever it found.
+    loaded, unloaded: called in this thread; the latter with whether the variant may first finish what waits for it: it
+    was withdrawn, and not replaced. `complete` is set after the first pass, whatever it found.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Residency(threading.Thread):
         kafka: KafkaSettings,
         *,
         loaded: Loaded,
-        unloaded: Callable[[str], None],
+        unloaded: Callable[[str, bool], None],
     ) -> None:
         super().__init__(name="residency", daemon=True)
         self.complete = threading.Event()
@@ -92,7 +93,7 @@ class Residency(threading.Thread):
         wanted = self._wanted(catalog)
         for name in [n for n, known in self._resident.items() if wanted.get(n) != known]:
             del self._resident[name]
-            self._unloaded(name)
+            self._unloaded(name, name not in wanted)
         for name, (variant, model) in wanted.items():
             if name in self._resident or name in self.refused:
                 continue
@@ -108,18 +109,22 @@ class Residency(threading.Thread):
     def _wanted(self, catalog: Catalog) -> dict[str, tuple[Variant, Model]]:
         mine = self._settings
         return {
-            name: (variant, catalog.models[variant.model])
+            name: (variant, model)
             for name, variant in sorted(catalog.variants.items())
             if variant.hardware == mine.hardware
             and variant.width <= mine.cores
-            and variant.model in catalog.models
+            and catalog.serves(variant)
+            and (model := catalog.versions.model_of(variant)) is not None
             and any(fnmatchcase(name, glob) for glob in mine.variants)
         }
 
     def _load(self, catalog: Catalog, variant: Variant, model: Model) -> None:
         backends = [open_backend(variant, model) for _ in range(self._settings.cores // variant.width)]
         self._profile(catalog, variant, model, backends)
-        offer = next(o for o in catalog.offers() if (o.variant, o.pool) == (variant.name, self._settings.pool))
+        place = (variant.name, self._settings.pool)
+        offer = next((o for o in catalog.offers() if (o.variant, o.pool) == place), None)
+        if offer is None:  # withdrawn while it was loaded
+            return
         resident = Resident(
             variant=variant, model=model, offer=offer,
             prepare=prepare(model.preprocess, model), finish=finish(model.postprocess, model),
