@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ ERRORS_MARGIN = 0.02  # more of the answers may be errors; 200 answers without o
 LATENCY_MARGIN = 0.10  # of the median
 AGREEMENT_MIN = 0.90  # where nothing was measured to derive it from
 AGREEMENT_N = 50  # answers compared, at least
-LATENCY_N = 30  # of each version: below that a bootstrap of the median says nothing
+SECONDS_MIN = 10  # with answers of both; one burst is one observation, however many queries it has
 RESAMPLES, SEED = 1_000, 1
 
 
@@ -37,13 +38,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What one version did on the trial's queries.
 
     `errors` counts failed and expired answers; what was rejected is the client's doing.
-    Units: `latency_ms` from the query's append to its answer, of each answer that was ok.
+    Units: `latency_ms` from the query's append to its answer, of each answer that was ok; `seconds` when each came.
     """
 
     version: str
     ok: int
     errors: int
     latency_ms: Sequence[float]
+    seconds: Sequence[int]
     accuracy: Accuracy
 
     @property
@@ -102,12 +104,12 @@ def errors(stable: Seen, canary: Seen) -> Row:
 
 
 def latency(stable: Seen, canary: Seen) -> Row:
-    """The ratio of the median latencies, as the users saw them: waiting included."""
-    if min(len(stable.latency_ms), len(canary.latency_ms)) < LATENCY_N:
-        told, finding = f"fewer than {LATENCY_N} answers of one", Finding.TOO_LITTLE
+    """The ratio of the median latencies as the users saw them, waiting included, in seconds that both answered in."""
+    both = sorted(set(stable.seconds) & set(canary.seconds))
+    if len(both) < SECONDS_MIN:
+        told, finding = f"{len(both)} seconds with answers of both, of {SECONDS_MIN}", Finding.TOO_LITTLE
     else:
-        ratio = float(np.median(canary.latency_ms) / np.median(stable.latency_ms))
-        low, high = median_ratio(canary.latency_ms, stable.latency_ms)
+        ratio, low, high = median_ratio(canary, stable, both)
         told = f"x {low:.2f} to {high:.2f}, at most {1 + LATENCY_MARGIN:.2f}"
         if low > 1 and ratio > 1 + LATENCY_MARGIN:
             finding = Finding.WORSE
@@ -167,16 +169,33 @@ def difference(one: tuple[float, int], other: tuple[float, int]) -> tuple[float,
     )
 
 
-def median_ratio(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the ratio of two medians, by a bootstrap with a fixed seed; values must be positive."""
+def median_ratio(one: Seen, other: Seen, seconds: Sequence[int]) -> tuple[float, float, float]:
+    """The ratio of two medians over these seconds, and its 95 % interval.
+
+    A bootstrap, with a fixed seed, that draws whole seconds: queries of one second wait in the same queues, so that
+    single answers are not independent, and both versions have the same load in each draw.
+    """
     rng = np.random.default_rng(SEED)
-    above, below = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
-    ratios = [
-        np.median(rng.choice(above, len(above))) / max(1e-9, np.median(rng.choice(below, len(below))))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(low), float(high)
+    sides = [_Side(seen, seconds) for seen in (one, other)]
+    whole = np.ones(len(seconds))
+    draws = [rng.multinomial(len(seconds), whole / len(seconds)) for _ in range(RESAMPLES)]
+    low, high = np.quantile([sides[0].median(draw) / sides[1].median(draw) for draw in draws], (0.025, 0.975))
+    return sides[0].median(whole) / sides[1].median(whole), float(low), float(high)
+
+
+class _Side:
+    """One version's latencies in order, and the second of each."""
+
+    def __init__(self, seen: Seen, seconds: Sequence[int]) -> None:
+        index = {second: n for n, second in enumerate(seconds)}
+        kept = sorted((ms, index[at]) for ms, at in zip(seen.latency_ms, seen.seconds, strict=True) if at in index)
+        self._ms = np.array([ms for ms, _ in kept])
+        self._second = np.array([at for _, at in kept])
+
+    def median(self, weights: np.ndarray[Any, Any]) -> float:
+        """With each second counted so often."""
+        below = np.cumsum(weights[self._second])
+        return max(1e-9, float(self._ms[np.searchsorted(below, below[-1] / 2)]))
 
 
 def _quantiles(latency_ms: Sequence[float]) -> str:

@@ -24,11 +24,15 @@ GOOD = Accuracy(value=0.95, provenance="measured", n=1_000)
 
 
 def seen(
-    version: str = "1", *, ok: int = 1_000, bad: int = 0, ms: Sequence[float] = (), accuracy: Accuracy = GOOD
-) -> Seen:
+    version: str = "1", *, ok: int = 1_000, bad: int = 0, ms: Sequence[float] = (), accuracy: Accuracy = GOOD,
+    over_s: int = 20,
+) -> Seen:  # fmt: skip
+    """Answers spread evenly over so many seconds."""
+    ms = ms or [10.0 + n % 7 for n in range(300)]
     return Seen(
-        version=version, ok=ok, errors=bad, latency_ms=ms or [10.0 + n % 7 for n in range(300)], accuracy=accuracy
-    )
+        version=version, ok=ok, errors=bad, latency_ms=ms, seconds=[n % over_s for n in range(len(ms))],
+        accuracy=accuracy,
+    )  # fmt: skip
 
 
 def judged(canary: Seen, *, same: int = 97, asked: int = 100, stable: Seen | None = None) -> Comparison:
@@ -67,7 +71,7 @@ def test_compare_slower_is_worse_and_faster_is_better() -> None:
     assert latency(seen("1"), seen("2", ms=slow)).finding is Finding.WORSE
     assert latency(seen("1"), seen("2", ms=fast)).finding is Finding.BETTER
     assert judged(seen("2", ms=fast)).verdict is Finding.BETTER
-    assert latency(seen("1"), seen("2", ms=slow[:20])).finding is Finding.TOO_LITTLE
+    assert latency(seen("1"), seen("2", ms=slow, over_s=9)).finding is Finding.TOO_LITTLE
 
 
 def test_compare_measured_accuracy_decides_if_both_have_counts() -> None:
@@ -94,11 +98,27 @@ def test_difference_known_values() -> None:
 
 
 def test_median_ratio_covers_one_for_equal_versions() -> None:
-    """Of 60 pairs of samples from one distribution at most eight intervals miss 1 (three are expected)."""
+    """Of 60 trials at most eight intervals miss 1 (three are expected), though each second has its own load."""
     rng = np.random.default_rng(5)
     missed = 0
     for _ in range(60):
-        low, high = median_ratio(rng.lognormal(2, 0.4, 80).tolist(), rng.lognormal(2, 0.4, 200).tolist())
+        load = rng.lognormal(0, 1, 30)
+        few, many = (
+            seen(ms=[float(load[n % 30] * x) for n, x in enumerate(rng.lognormal(2, 0.3, count))], over_s=30)
+            for count in (90, 300)
+        )
+        _, low, high = median_ratio(few, many, range(30))
         missed += not low <= 1 <= high
 
     assert missed <= 8
+
+
+def test_median_ratio_of_one_burst_a_second_is_not_sure_of_a_chance() -> None:
+    """300 answers in ten bursts are ten observations: the interval is as wide as theirs, not as that of 300."""
+    rng = np.random.default_rng(7)
+    bursts = rng.lognormal(2, 0.5, 10)
+    one = seen(ms=[float(bursts[n % 10]) for n in range(300)], over_s=10)
+    other = seen(ms=[float(x) for x in np.tile(rng.lognormal(2, 0.5, 10), 30)], over_s=10)
+    _, low, high = median_ratio(one, other, range(10))
+
+    assert high / low > 1.5
