@@ -7,7 +7,6 @@ records, is optional and wins over what is derived from the models.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import cast, get_args
 import msgspec
 import numpy as np
 
+from registry.generate import batch_max, name
 from registry.records import Framework, Model, Record, Task, Variant
 from streams.errors import ClientFault
 
@@ -23,9 +23,6 @@ MANIFEST, TASKS = "model.json", "tasks.json"
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
 TENSORS = ("application/json", "application/x-npy")
 IMAGES = ("image/jpeg", "image/png")
-# The rule for batch caps, until profiles decide: small inputs gain from large batches, images run out of cache.
-SMALL_INPUT_MAX = 10_000  # elements
-BATCH_MAX_SMALL, BATCH_MAX_LARGE = 64, 8
 
 
 class BadManifest(ClientFault):
@@ -53,28 +50,29 @@ def read(folder: Path, *, verify: bool = True) -> list[Record]:
     if problems:
         raise BadManifest("; ".join(problems))
     for model in models:
-        tasks.setdefault(model.task, _task(model))
+        tasks.setdefault(model.task, task_of(model))
     return [*tasks.values(), *models, *(variant for model in models for variant in variants(model))]
 
 
 def variants(model: Model) -> list[Variant]:
-    """One core of a CPU with each framework that there is an artifact for."""
-    small = math.prod(model.input_shape) <= SMALL_INPUT_MAX
+    """One core of a CPU with each framework that there is an artifact for: what needs no conversion."""
     return [
         Variant(
-            name=f"{model.name}/{framework}",
+            name=name(model, framework),
             model=model.name,
+            version=model.version,
             framework=cast("Framework", framework),
             hardware="cpu",
             width=1,
-            batch_max=BATCH_MAX_SMALL if small else BATCH_MAX_LARGE,
+            batch_max=batch_max(model),
         )
         for framework in sorted(model.artifacts)
         if framework in get_args(Framework)
     ]
 
 
-def _task(model: Model) -> Task:
+def task_of(model: Model) -> Task:
+    """The task of a model, where nobody described it."""
     images = model.preprocess.name.startswith("image-")
     return Task(name=model.task, accepts=(*IMAGES, *TENSORS) if images else TENSORS)
 

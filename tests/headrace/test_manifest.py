@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from registry import manifest
+from registry.generate import BATCH_MAX_LARGE as LARGE
+from registry.generate import BATCH_MAX_SMALL as SMALL
 from registry.manifest import BadManifest
 from registry.records import Model, Task, Variant
 
@@ -50,8 +52,8 @@ def test_read_models_give_task_models_and_variants(tmp_path: Path) -> None:
     ]
     assert models[0].artifacts["onnxruntime"].path == str(tmp_path / "a" / "model.onnx")
     assert [record for record in records if isinstance(record, Variant)] == [
-        Variant(name="a/onnxruntime", model="a", framework="onnxruntime", batch_max=manifest.BATCH_MAX_SMALL),
-        Variant(name="b/onnxruntime", model="b", framework="onnxruntime", batch_max=manifest.BATCH_MAX_LARGE),
+        Variant(name="a/onnxruntime", model="a", version="1", framework="onnxruntime", batch_max=SMALL),
+        Variant(name="b/onnxruntime", model="b", version="1", framework="onnxruntime", batch_max=LARGE),
     ]
 
 

@@ -1,0 +1,109 @@
+"""Registering a model: check it here, put its files into the store, publish its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from executors.processing import finish, prepare
+from headrace.options import kafka_of
+from headrace.pools import pools
+from headrace.settings import Loaded, load
+from registry import register as checks
+from registry import registration, topic
+from registry.confined import Limits
+from registry.inspection import Array
+from registry.lifecycle_shell import admitted
+from registry.manifest import BadManifest
+from registry.records import Model, Record
+from registry.register import Registered, VersionTaken
+from registry.registration import Registration
+from registry.store import open_artifacts
+from streams.errors import ModelFailed
+
+Progress = Callable[[str], None]
+
+
+def register(
+    model: str | Path | Registration | None = None,
+    /,
+    *,
+    loaded: Loaded | None = None,
+    publish: bool = True,
+    progress: Progress = lambda _what: None,
+    **described: Any,
+) -> Registered:
+    """Register a `model.toml`, or what the arguments say: name, task, artifacts, validation and so on, as in the file.
+
+        headrace.register("model.toml")
+        headrace.register(name="digits-cnn", task="digit-classification", artifacts=["model.onnx"], validation="d.npz")
+
+    Paths count from the file's folder, else from the working directory. `publish=False` only checks. Settings are
+    those of `headrace.toml` and the environment, unless `loaded` brings others.
+    Returns: the records, with the accuracy that was measured.
+    Raises:  BadManifest, BadArtifact, UnsafeArtifact, BadDataset, BadSettings, VersionTaken: change what they name;
+             CheckFailed, StoreUnreachable, Unreachable.
+    """
+    own = _described(model, described)
+    loaded = loaded or load()
+    kafka, store = kafka_of(loaded), loaded.settings.artifacts
+    catalog = topic.read(kafka) if publish else None
+    made = checks.register(
+        own,
+        open_artifacts(store) if publish else None,
+        steps=try_steps,
+        known=catalog.versions.of(own.name) if catalog is not None else {},
+        limits=Limits(time_s=store.check_s, memory_bytes=store.check_memory_bytes, file_bytes=store.size_max_bytes),
+        bytes_max=store.size_max_bytes,
+        progress=progress,
+    )
+    if catalog is None:
+        return made
+    progress("publishing")
+    records: list[Record] = [record for record in pools(kafka) if record.name not in catalog.pools]
+    if made.task.name not in catalog.tasks or own.accepts or own.slo_ms_default is not None:
+        records.append(made.task)  # else it keeps what its own operator said of it
+    topic.publish(kafka, admitted(catalog, [*records, made.model, *made.variants]))
+    there = topic.read(kafka).versions.of(made.model.name).get(made.model.version)
+    if there != made.model:
+        raise VersionTaken(f"{made.model.name} {made.model.version} was registered by someone else at the same moment")
+    return made
+
+
+def try_steps(model: Model, answers: Array) -> None:
+    """The steps before and after, as an executor would make them, on some answers.
+
+    Raises: BadSettings on an unknown step or parameter; ModelFailed if the answers do not fit.
+    """
+    prepare(model.preprocess, model)
+    for value in finish(model.postprocess, model)(answers, [str(item) for item in range(len(answers))]):
+        if isinstance(value, ModelFailed):
+            raise value
+
+
+def _described(model: str | Path | Registration | None, described: dict[str, Any]) -> Registration:
+    if isinstance(model, str | Path):
+        if described:
+            raise BadManifest(f"{model} and {', '.join(described)}: say it in the file, or without one")
+        return registration.read(Path(model))
+    if model is None:
+        try:
+            model = msgspec.convert(_plain(described), Registration)
+        except msgspec.ValidationError as bad:  # msgspec names the field, as `$.labels`
+            raise BadManifest(str(bad)) from bad
+    return registration.checked(model, Path.cwd(), "register")
+
+
+def _plain(value: Any) -> Any:
+    """With paths as text, wherever they stand."""
+    match value:
+        case Path():
+            return str(value)
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+    return value
