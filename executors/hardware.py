@@ -10,12 +10,28 @@ import resource
 import sys
 from pathlib import Path
 
-KIND_CHARACTERS_MAX = 64
+KIND_CHARACTERS_MAX = 96
+HOST_CHARACTERS_MAX = 64
 _NOISE = re.compile(r"\((?:R|TM)\)|\b(?:CPU|Processor|\d+-Core)\b|@.*", re.IGNORECASE)
 
 
+_device = ""
+
+
+def work_on(device: str) -> None:
+    """This process runs its models on `device` and not on the processor; see `probing.claim`."""
+    global _device
+    _device = device
+
+
 def machine_kind() -> str:
-    """The processor and the number of usable cores: profiles of one kind are not used for another."""
+    """This process's device if it has one, and the host: profiles of one kind are not used for another."""
+    kind = host_kind()
+    return kind if not _device else f"{_device[: KIND_CHARACTERS_MAX - len(kind) - 3]} + {kind}"
+
+
+def host_kind() -> str:
+    """The processor and the number of usable cores."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
@@ -40,7 +56,7 @@ def describe(cpuinfo: str, *, cores: int, architecture: str) -> str:
     elif (part := fields.get("CPU part")) is not None:  # ARM
         words += f" {part}"
     tail = f" x{cores}"
-    return words[: KIND_CHARACTERS_MAX - len(tail)] + tail
+    return words[: HOST_CHARACTERS_MAX - len(tail)] + tail
 
 
 def usable_cores(*, cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from executors.backends.device import charged, held_bytes
 from executors.backends.protocol import Array, Backend
 from executors.crew import SAMPLES_MIN, Crew, Timed
 from executors.hardware import resident_bytes
@@ -55,9 +56,9 @@ def measure(
         variant=variant.name,
         pool=pool,
         machine=machine,
-        points=tuple(pooled(size, timed[size]) for size in sorted(timed)),
+        points=charged(backend, [pooled(size, timed[size]) for size in sorted(timed)]),
         load_us=load_us,
-        memory_bytes=max(0, resident_bytes() - memory) // (1 + len(others)),
+        memory_bytes=held_bytes([backend, *others], host_bytes=resident_bytes() - memory),
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={**backend.versions, "python": platform.python_version()},
         lanes=1 + len(others),

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 
 from executors.backends.neuron_sdk import SDKS, Installed, Sdk
-from executors.devices import SMI_FIELDS, Gpu, Ran, Seen, gpus
-from executors.hardware import usable_cores
+from executors.devices import SMI_FIELDS, Gpu, Ran, Seen, environment, gpus
+from executors.hardware import usable_cores, work_on
+from registry.records import Hardware
 from streams.errors import ServerFault
 
 TOOL_S = 10.0
@@ -69,6 +70,22 @@ def look() -> Seen:
         frameworks=frameworks() if smi is not None and not smi.error else None,
         sdks={name: installed(sdk) for name, sdk in SDKS.items()} if any("neuron" in f for f in files) else {},
     )  # fmt: skip
+
+
+def claim(hardware: Hardware, device: int | None = None) -> None:
+    """Make this process, and those that it starts, one of a single device; before any library of it is loaded.
+
+    A GPU that does not answer is claimed all the same: what is to run on it says why it cannot.
+    """
+    os.environ.update(environment(hardware, device, os.environ))
+    if hardware == "gpu":
+        try:
+            gpu = own_gpu()
+        except NoDevice:
+            gpu = None
+        work_on(f"{gpu.name} {gpu.capability}" if gpu is not None else "a GPU")
+    elif hardware != "cpu":
+        work_on(hardware)
 
 
 def ran(command: list[str], *, timeout_s: float) -> Ran:

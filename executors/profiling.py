@@ -18,11 +18,13 @@ from pathlib import Path
 
 import msgspec
 
+from executors.backends.device import charged, held_bytes
 from executors.backends.open import open_backend
 from executors.backends.protocol import Backend
 from executors.hardware import machine_kind, resident_bytes
 from executors.measure import pooled, sweep
 from executors.operators import RUNS, Operators, operators
+from executors.probing import claim
 from registry.latency import Point
 from registry.records import Model, Profile, Variant
 from streams.errors import HeadraceError
@@ -70,6 +72,7 @@ def profile(order: Order) -> Profiled:
     """Profile in this process, which should be fresh. Raises: HeadraceError."""
     assert order.lanes >= 1
     variant, model = order.variant, order.model
+    claim(variant.hardware)
     began = time.perf_counter_ns()
     lanes: list[Backend] = [open_backend(variant, model)]
     imported = time.perf_counter_ns()
@@ -90,7 +93,7 @@ def profile(order: Order) -> Profiled:
     busy = Busy()
     timed = sweep(lanes, variant=variant, model=model, sizes=order.sizes, budget_s=order.budget_s, rounds=order.rounds)
     disturbed, peak = busy.of_others(), peak_bytes()
-    points = tuple(pooled(size, timed[size]) for size in sorted(timed))
+    points = charged(lanes[0], [pooled(size, timed[size]) for size in sorted(timed)])
     found = operators(variant, model, lanes[0], _affordable(points, order)) if order.operators else {}
     artifact = variant.artifact or model.artifacts.get(variant.framework)
     return Profiled(
@@ -101,7 +104,7 @@ def profile(order: Order) -> Profiled:
             points=points,
             load_us=load_us,
             load_cold_us=load_cold_us,
-            memory_bytes=max(0, peak - memory) // max(2, order.lanes),
+            memory_bytes=held_bytes(lanes, host_bytes=(peak - memory) * order.lanes // max(2, order.lanes)),
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions={**lanes[0].versions, "python": platform.python_version()},
             lanes=order.lanes,

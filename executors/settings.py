@@ -24,7 +24,11 @@ class ExecutorSettings(BaseModel):
     )
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$", description="whose work it takes")
     hardware: Hardware = "cpu"
-    cores: int = Field(default=1, ge=1, le=512, description="that its lanes may keep busy at once")
+    device: int | None = Field(
+        default=None, ge=0, le=1_023,
+        description="which GPU or NeuronCore; unset: as CUDA_VISIBLE_DEVICES or NEURON_RT_VISIBLE_CORES say, or 0",
+    )  # fmt: skip
+    cores: int = Field(default=1, ge=1, le=512, description="that its lanes may keep busy at once; lanes of a device")
     variants: tuple[str, ...] = Field(default=("*",), description="which of the pool's variants to load, as globs")
     phi: float = Field(default=0.5, ge=0.0, le=1.0, description="how long a batch waits to grow; 0: never")
     reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
+from executors.backends.padding import stepped
 from executors.backends.protocol import ArtifactBroken, Backend, LoadFailed
 from registry.archives import BadArtifact, check_program
+from registry.latency import Point
 from registry.programs import UnsafeArtifact
 from registry.scripts import check_script
 
@@ -29,6 +31,18 @@ class DeviceBackend(Backend, Protocol):
     def device_bytes(self) -> int:
         """The device's memory that loading took, largest batch included; 0 before `load`, or for what others share."""
         ...
+
+
+def charged(backend: Backend, points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points of a profile as its batches are paid for: a padded batch takes the time of a full one."""
+    sizes: tuple[int, ...] | None = getattr(backend, "batches", None)  # what runs on the CPU has none
+    return tuple(points) if sizes is None else stepped(points, sizes)
+
+
+def held_bytes(lanes: Sequence[Backend], *, host_bytes: int) -> int:
+    """The memory of one lane where its weights are: the device's share if it tells one, else the host's."""
+    device_bytes: int = sum(getattr(lane, "device_bytes", 0) for lane in lanes)
+    return max(0, device_bytes or host_bytes) // len(lanes)
 
 
 def require_fit(what: str, *, needs_bytes: int, free_bytes: int, reserve_bytes: int = RESERVE_BYTES) -> None:

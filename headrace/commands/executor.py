@@ -19,15 +19,19 @@ def executor(
     pool: Annotated[str | None, typer.Option(help="Whose work it takes.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="That its lanes may keep busy at once.")] = None,
     instance: Annotated[str | None, typer.Option(help="Name, unique among live executors.")] = None,
+    device: Annotated[
+        int | None, typer.Option(min=0, help="Of several GPUs or NeuronCores, the one that it runs on.")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Of metrics and health; 0 serves none.")] = None,
 ) -> None:
     """Run one executor: it loads the variants of its pool, joins the pool's group, and answers what it is sent.
 
     SIGTERM drains it: what runs is finished, what waits is handed back.
     """
-    own = {"pool": pool, "cores": cores, "instance": instance}
+    own = {"pool": pool, "cores": cores, "instance": instance, "device": device}
     settings = configure(config, pairs, level, executor=own, observe={"port": port}).settings
     from executors.backends.open import use
+    from executors.probing import claim
     from executors.process import run
 
     use(settings.artifacts)
@@ -39,4 +43,5 @@ def executor(
         open_store(settings.blobs)
         typer.echo(f"executor {settings.executor.instance}: settings and imports are in order; {artifacts(settings)}")
         return
+    claim(settings.executor.hardware, settings.executor.device)
     run(settings.executor, settings.kafka, settings.observe, settings.blobs)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from executors.alone import alone
 from executors.hardware import machine_kind, usable_cores
+from executors.probing import claim
 from executors.profiling import Order, Profiled
 from executors.profiling_campaign import Campaign, Done
 from executors.profiling_plan import Item, Plan, known_of, plan
@@ -64,6 +65,7 @@ def profile(
     if check:
         typer.echo(f"profile: settings and imports are in order; {machine_kind()}, {cores} cores for pool {own.pool}")
         return
+    claim(own.hardware, own.device)
     catalog = _catalog(loaded, models, kafka)
     todo = plan(
         catalog, pool=own.pool, hardware=own.hardware, cores=cores, machine=machine_kind(), current=current,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.backends.compiled import ABOUT, Compiled, default_folder, key
-from executors.backends.device import RESERVE_BYTES, Shared, require_fit
+from executors.backends.device import RESERVE_BYTES, Shared, charged, held_bytes, require_fit
 from executors.backends.padding import doubling, ends, pad, size_for, stepped
-from executors.backends.protocol import LoadFailed
+from executors.backends.protocol import Backend, LoadFailed
+from executors.backends.stub import Stub
 from registry.latency import LatencyProfile, Point
 
 
@@ -160,3 +162,24 @@ def test_compiled_folder_follows_the_other_caches(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HEADRACE_CACHE_DIR", str(tmp_path))
 
     assert default_folder() == tmp_path / "compiled"
+
+
+class Padded:
+    batches, device_bytes = (1, 8), 600
+
+
+def test_charged_steps_only_what_is_padded() -> None:
+    """A backend of the CPU has no sizes, and its points stay as measured."""
+    points = [Point(batch=b, p50_us=10 * b, p99_us=10 * b) for b in (1, 2)]
+
+    assert charged(Stub(), points) == tuple(points)
+    assert [(p.batch, p.p50_us) for p in charged(cast(Backend, Padded()), points)] == [(1, 10), (2, 20), (8, 20)]
+
+
+def test_held_bytes_are_the_devices_where_it_tells() -> None:
+    """The weights are on the device once, loaded by one lane for all; on the CPU the process has grown."""
+    padded = cast(Backend, Padded())
+
+    assert held_bytes([padded, Stub()], host_bytes=5_000) == 300
+    assert held_bytes([Stub(), Stub()], host_bytes=5_000) == 2_500
+    assert held_bytes([Stub()], host_bytes=-1) == 0

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from executors import probing
+from executors import hardware, probing
 from executors.backends.neuron_sdk import SDKS, Installed, explain, placeholder
 from executors.devices import (
     Kind,
@@ -27,7 +27,7 @@ from executors.devices import (
     machine,
     neuron_devices,
 )
-from executors.probing import NoDevice, device_files, neuron_models, nvidia_smi, own_gpu, ran
+from executors.probing import NoDevice, claim, device_files, neuron_models, nvidia_smi, own_gpu, ran
 from headrace.cli import load
 from headrace.commands.hardware import lines
 
@@ -303,6 +303,26 @@ def test_own_gpu_absent_broken_or_a_share(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1/7/0")
     assert own_gpu() is None
+
+
+def test_claim_makes_the_process_one_of_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its children inherit the variables, and its profiles are of that device and no processor's."""
+    monkeypatch.setattr(hardware, "_device", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NEURON_RT_VISIBLE_CORES"):
+        monkeypatch.setenv(name, "")  # so that what claim sets is undone
+        monkeypatch.delenv(name)
+    host = hardware.machine_kind()
+    claim("cpu", 3)
+    assert hardware.machine_kind() == host
+
+    claim("gpu", 1)
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], hardware.machine_kind()) == ("1", f"a GPU + {host}")
+    tool(tmp_path, "nvidia-smi", 'echo "1, NVIDIA A10G, GPU-3a, 100, 90, 550.1, 8.6"')
+    claim("gpu", 1)
+    assert hardware.machine_kind() == f"NVIDIA A10G 8.6 + {host}"
+    claim("inf2", 0)
+    assert (os.environ["NEURON_RT_VISIBLE_CORES"], hardware.machine_kind()) == ("0", f"inf2 + {host}")
 
 
 def test_files_of_devices_and_drivers_are_found(tmp_path: Path) -> None:
