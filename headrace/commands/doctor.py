@@ -50,7 +50,7 @@ def doctor(
                 ("groups", partial(cluster.groups, kafka, admin)),
                 ("clock", partial(cluster.skew, kafka, admin)),
                 ("topics", partial(cluster.layout, kafka, admin)),
-                ("models", partial(models.registered, kafka)),
+                ("models", partial(models.registered, kafka, settings.artifacts)),
             ):
                 failed |= _print(looked(subject, look))
     raise typer.Exit(FAILED if failed else 0)

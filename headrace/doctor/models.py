@@ -11,20 +11,21 @@ from headrace.settings import Settings
 from registry import manifest, topic
 from registry.catalog import Catalog
 from registry.records import Artifact
+from registry.store import ArtifactSettings, open_artifacts
 from streams.settings import KafkaSettings
 
 
-def registered(kafka: KafkaSettings) -> Iterator[Finding]:
-    """Every registered artifact against the file here, which is what an executor on this machine would load."""
+def registered(kafka: KafkaSettings, settings: ArtifactSettings) -> Iterator[Finding]:
+    """Every registered artifact against the file here, else against the store: what an executor here would load."""
     catalog = topic.read(kafka)
     if not catalog.models:
-        yield Finding("warn", "models", "none is registered", "headrace register DIR, or headrace up")
+        yield Finding("warn", "models", "none is registered", "headrace register MODEL, or headrace up")
         return
-    wrong = [line for model in catalog.models.values() for line in _wrong(model.name, model.artifacts)]
+    wrong = [line for model in catalog.models.values() for line in _wrong(model.name, model.artifacts, settings)]
     for line in wrong:
         yield Finding("warn", "models", line, "an executor here cannot run it; build or copy it, then register again")
     if not wrong:
-        yield Finding("ok", "models", f"{len(catalog.models)} registered, every file here as registered")
+        yield Finding("ok", "models", f"{len(catalog.models)} registered, every file here or in the store")
     yield from _profiles(catalog)
 
 
@@ -50,15 +51,28 @@ def _profiles(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("ok", "profiles", f"all {len(catalog.variants)} variants are measured")
 
 
-def _wrong(model: str, artifacts: dict[str, Artifact]) -> Iterator[str]:
+def _wrong(model: str, artifacts: dict[str, Artifact], settings: ArtifactSettings) -> Iterator[str]:
     for framework, artifact in artifacts.items():
         if framework == "stub":
             continue
-        path = Path(artifact.path)
-        if not path.is_file():
-            yield f"{model} for {framework}: {path} is not here"
-            continue
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != artifact.sha256:
-            yield f"{model} for {framework}: {path} has sha256 {digest[:12]}, registered is {artifact.sha256[:12]}"
+        why = _here(artifact)
+        if why and not _kept(artifact, settings):
+            yield f"{model} for {framework}: {why}, and not in the store {settings.url}"
+
+
+def _here(artifact: Artifact) -> str:
+    """Why the registrar's own file cannot be used; empty if it can."""
+    path = Path(artifact.path)
+    if not path.is_file():
+        return f"{artifact.path or 'its file'} is not here"
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if digest == artifact.sha256 else f"{path} has sha256 {digest[:12]}, registered is {artifact.sha256[:12]}"
+
+
+def _kept(artifact: Artifact, settings: ArtifactSettings) -> bool:
+    """Whether the store has something under that digest; what is in it, an executor sees when it fetches."""
+    named = settings.store_settings
+    if named.bucket is None and not named.folder.is_dir():
+        return False
+    return open_artifacts(settings).exists(f"sha256:{artifact.sha256}")
