@@ -13,6 +13,7 @@ from rich.table import Table
 
 from examples.digits import build as digits
 from examples.images import build as images
+from examples.registering import describe
 from examples.store import ModelArtifact, default_out
 
 TASKS = {digits.TASK: digits.build, images.TASK: images.build}
@@ -52,6 +53,7 @@ def main(
     console, folder = Console(), out or default_out()
     try:
         built = build_all(folder, console)
+        describe(folder)
     except ModuleNotFoundError as missing:
         console.print(f"{missing.name} is not installed: pip install 'headrace[examples,onnx,torch]'")
         raise typer.Exit(1) from missing

@@ -1,4 +1,4 @@
-"""The face of Headrace: clients for callers. The command line is `headrace.cli`.
+"""The face of Headrace: clients for callers, `register` for operators. The command line is `headrace.cli`.
 
 Names are imported when they are first used, so that `headrace --help` loads neither Kafka's library nor numpy.
 """
@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headrace.registering import register
+    from registry.registration import Registration
     from streams.aio import AsyncClient, AsyncPending
     from streams.client import Client
     from streams.contract import OnMiss, Outcome
@@ -31,8 +33,10 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "Pending",
+    "Registration",
     "Reply",
     "Unreachable",
+    "register",
 ]
 
 _HOMES = {
@@ -41,9 +45,11 @@ _HOMES = {
     **dict.fromkeys(("OnMiss", "Outcome"), "streams.contract"),
     **dict.fromkeys(("AnswerMissing", "HeadraceError", "Overloaded", "Unreachable"), "streams.errors"),
     **dict.fromkeys(("Counts", "Pending"), "streams.pending"),
+    "Registration": "registry.registration",
     "Answer": "streams.records",
     "Reply": "streams.reply",
     "KafkaSettings": "streams.settings",
+    "register": "headrace.registering",
 }
 
 
