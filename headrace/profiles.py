@@ -17,6 +17,8 @@ from registry.records import Model, Profile, Record, Variant
 log = logging.getLogger(__name__)
 
 FILE = "profiles.json"
+DISTRIBUTIONS = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}  # which of them is installed makes no difference
+NO_LIBRARIES = {"stub", "provider", "cuda"}  # come with the others, or are no versions at all
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +98,17 @@ def _measured(catalog: Catalog) -> Iterator[Kept]:
 
 
 def _installed(name: str, version: str) -> bool:
+    if name in NO_LIBRARIES:
+        return True
     if name == "python":
         return version == platform.python_version()
-    try:
-        return metadata.version(name).partition("+")[0] == version.partition("+")[0]  # 2.15.0+cpu is 2.15.0
-    except metadata.PackageNotFoundError:
-        return False
+    for distribution in DISTRIBUTIONS.get(name, (name,)):
+        try:
+            here = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+        return here.partition("+")[0] == version.partition("+")[0]  # 2.15.0+cpu is 2.15.0
+    return False
 
 
 def _read() -> list[Kept]:

@@ -14,10 +14,12 @@ import pytest
 
 from executors.hardware import machine_kind
 from headrace.profiles import current, remember, remembered
-from registry import manifest
+from registry import manifest, topic
 from registry.catalog import Catalog
 from registry.latency import Point
 from registry.records import Artifact, Pool, Profile, encode
+from streams import topics
+from streams.settings import KafkaSettings
 from tests.executors.models import model, variant, write_onnx
 
 VERSIONS = {"python": platform.python_version()}
@@ -127,3 +129,33 @@ def test_profile_command_measures_once_and_names_what_does_not_run(tmp_path: Pat
     assert msgspec.json.decode(again.stdout)["profiles"] == []
     assert [p["variant"] for p in msgspec.json.decode(errors.stdout)["profiles"]] == ["tiny/onnxruntime"]
     assert {p["provenance"] for p in told["profiles"][0]["points"]} == {"measured", "predicted"}
+
+
+@pytest.mark.kafka
+def test_profile_command_publishes_for_every_follower_of_the_registry(
+    bootstrap: str, tmp_path: Path, cache: Path
+) -> None:
+    """A stub registered on a real cluster: its profile is in the registry, and a second call finds it there."""
+    kafka = KafkaSettings(bootstrap=bootstrap, prefix="test-profile.", slots=1)
+    topics.create(kafka)
+    known = catalog()
+    topic.publish(kafka, [*known.pools.values(), *known.models.values(), *known.variants.values()])
+
+    def call() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                sys.executable, "-m", "headrace", "profile", "--cores", "2", "--each", "0.2", "--json",
+                "--set", f"kafka.bootstrap={bootstrap}", "--set", "kafka.prefix=test-profile.",
+            ],
+            cwd=tmp_path, env={"HEADRACE_CACHE_DIR": str(cache), "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    first, second = call(), call()
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    published = topic.read(kafka).profiles["tiny-stub", "cpu"]
+    assert (published.source, published.lanes, published.machine) == ("profiler", 2, machine_kind())
+    assert [p.batch for p in published.points] == [1, 2, 4, 8]
+    assert len(msgspec.json.decode(first.stdout)["profiles"]) == 1
+    assert msgspec.json.decode(second.stdout)["profiles"] == []
