@@ -23,7 +23,7 @@ from examples.store import default_out
 from executors.alone import alone
 from executors.hardware import usable_cores
 from executors.profiling import Order, Profiled
-from executors.profiling_plan import Item, lanes_of, sizes_of
+from executors.profiling_plan import Item, half, lanes_of, sizes_of, spread
 from executors.profiling_process import NotProfiled, profile_apart
 from registry import manifest
 from registry.latency import Point
@@ -57,10 +57,10 @@ def main(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"benchmark": "prediction", **found, "machine": machine()}), flush=True)
         return
-    shown = Table("figure", "value", title="prediction")
+    lines = Table("figure", "value", title="prediction")
     for name, value in found.items():
-        shown.add_row(name, str(value))
-    Console().print(shown)
+        lines.add_row(name, str(value))
+    Console().print(lines)
 
 
 def menu() -> list[Item]:
@@ -116,7 +116,7 @@ def compared(found: Sequence[Twice]) -> dict[str, Any]:
     pairs = [(one.first[b], one.second[b]) for one in found for b in one.first if b in one.second]
     repeat_p50 = [abs(b.p50_us / a.p50_us - 1.0) for a, b in pairs]
     repeat_p99 = [abs(b.p99_us / a.p99_us - 1.0) for a, b in pairs]
-    errors, covered, margins, missed = _hidden(found, {one.variant.name: half(sorted(one.first)) for one in found})
+    errors, covered, margins, missed = _hidden(found, {one.variant.name: shown(one) for one in found})
     rng = np.random.default_rng(SEED)
     at_random: list[float] = []
     for _ in range(RANDOM_DRAWS):
@@ -147,10 +147,10 @@ def compared(found: Sequence[Twice]) -> dict[str, Any]:
     }
 
 
-def half(sizes: Sequence[int]) -> list[int]:
-    """Half of them (rounded up, two at least), evenly spread, both ends among them: less than the profiler measures."""
-    count = min(len(sizes), max(2, (len(sizes) + 1) // 2))
-    return [sizes[round(n * (len(sizes) - 1) / max(1, count - 1))] for n in range(count)]
+def shown(one: Twice) -> tuple[int, ...]:
+    """The sizes that are not hidden: half, rounded up, two at least, spread as the profiler does."""
+    sizes = sorted(one.first)
+    return spread(sizes, max(2, half(sizes)))
 
 
 def _hidden(

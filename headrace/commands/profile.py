@@ -42,9 +42,7 @@ def profile(
     check: Check = False,
     seconds: Annotated[float, typer.Option(min=0.0, max=86_400, help="For all; what has no time is left.")] = SECONDS,
     each: Annotated[float, typer.Option(min=0.1, max=3_600, help="Seconds of measuring for one variant.")] = EACH_S,
-    whole: Annotated[
-        bool, typer.Option("--all", help="Measure every size; else every second, the rest predicted.")
-    ] = False,
+    whole: Annotated[bool, typer.Option("--all", help="Measure every size; else half, and predict the rest.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was profiled here before.")] = False,
     cores: Annotated[int | None, typer.Option(min=1, show_default="all", help="To keep busy at once.")] = None,
     pool: Annotated[str | None, typer.Option(help="That consists of machines like this one.")] = None,

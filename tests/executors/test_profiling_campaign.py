@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from executors.profiling import Order, Profiled
 from executors.profiling_campaign import Campaign, Done
-from executors.profiling_plan import Plan, lanes_of, measured_of, plan, sizes_of
+from executors.profiling_plan import Plan, lanes_of, measured_of, plan, sizes_of, spread
 from executors.profiling_process import NotProfiled
 from registry.catalog import Catalog
 from registry.latency import Point
@@ -64,12 +66,12 @@ class World:
 
 
 def test_campaign_half_is_measured_and_the_rest_predicted_with_its_error() -> None:
-    """1, 4, 16 run; 2 and 8 are predicted, marked, and not free of error."""
+    """1, 2, 16 run; 4 and 8 are predicted, marked, and not free of error."""
     done = World().run(catalog("a"))
 
     (profile,) = done.profiles
     assert [(p.batch, p.provenance) for p in profile.points] == [
-        (1, "measured"), (2, "predicted"), (4, "measured"), (8, "predicted"), (16, "measured"),
+        (1, "measured"), (2, "measured"), (4, "predicted"), (8, "predicted"), (16, "measured"),
     ]  # fmt: skip
     assert [p.p50_us for p in profile.points] == [2_000, 3_000, 5_000, 9_000, 17_000]
     assert all((p.error > 0) == (p.provenance == "predicted") for p in profile.points)
@@ -175,7 +177,25 @@ def test_sizes_and_lanes_follow_cap_and_width() -> None:
     """Powers of two and the cap; the ends are always measured; an executor's number of instances."""
     assert sizes_of(variant(batch_max=1)) == (1,)
     assert sizes_of(variant(batch_max=24)) == (1, 2, 4, 8, 16, 24)
-    assert measured_of((1, 2, 4, 8, 16, 24), share_s=5) == (1, 4, 16, 24)
+    assert measured_of((1, 2, 4, 8, 16, 24), share_s=5) == (1, 2, 24)
+    assert measured_of((1, 2, 4, 8, 16, 32, 64), share_s=5) == (1, 2, 8, 64)
+    assert measured_of((1, 2, 4, 8), share_s=5) == (1, 2, 8)
+    assert measured_of((1, 2), share_s=5) == (1, 2)
+    assert measured_of((1,), share_s=0.5) == (1,)
     assert measured_of((1, 2, 4, 8, 16, 24), share_s=0.5) == (1, 24)
     assert measured_of((1, 2, 4, 8), share_s=0.5, whole=True) == (1, 2, 4, 8)
     assert [lanes_of(variant(width=w), 8) for w in (1, 2, 3, 8)] == [8, 4, 2, 1]
+
+
+@given(cap=st.integers(1, 4096), count=st.integers(1, 14))
+def test_spread_is_that_many_of_the_sizes_with_both_ends(cap: int, count: int) -> None:
+    """Never more than asked for nor than there are, rising, and both ends from two on."""
+    sizes = sizes_of(variant(batch_max=cap))
+
+    got = spread(sizes, count)
+
+    assert len(got) == min(count, len(sizes))
+    assert list(got) == sorted(set(got))
+    assert set(got) <= set(sizes)
+    if count >= 2:
+        assert {sizes[0], sizes[-1]} <= set(got)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.prediction import Twice, compared, half, menu
+from benchmarks.prediction import Twice, compared, menu, shown
 from examples.store import default_out
 from registry.latency import Point
 from registry.manifest import MANIFEST
@@ -23,7 +23,7 @@ def twice(name: str, *, noise: float, seed: int, bump: float = 0.0) -> Twice:
     def read() -> dict[int, Point]:
         made = {}
         for size in SIZES:
-            us = (5_000 + 1_000 * size) * math.exp(rng.normal(0, noise)) * (1 + bump * (size in (2, 8, 32)))
+            us = (5_000 + 1_000 * size) * math.exp(rng.normal(0, noise)) * (1 + bump * (size in (4, 16, 32)))
             made[size] = Point(batch=size, p50_us=round(us), p99_us=round(1.3 * us))
         return made
 
@@ -35,6 +35,7 @@ def test_compared_without_noise_nothing_is_wrong() -> None:
     """A law that the predictor knows, read exactly twice."""
     got = compared([twice(f"v{n}", noise=0.0, seed=n) for n in range(4)])
 
+    assert shown(twice("v", noise=0.0, seed=0)) == (1, 2, 8, 64)
     assert (got["reprofiled_points"], got["predicted_points"]) == (28, 12)
     assert got["reprofile_error_median"] == got["reprofile_error_p90"] == 0.0
     assert got["predicted_error_median"] <= 0.001
@@ -57,14 +58,6 @@ def test_compared_law_that_no_curve_follows_is_missed_and_the_figures_say_so() -
 
     assert got["reprofile_error_median"] == 0.0
     assert got["predicted_error_median"] == pytest.approx(1 / 3, abs=0.05)
-
-
-def test_half_is_spread_over_the_sizes_with_both_ends() -> None:
-    """Rounded up, two at least."""
-    assert half(SIZES) == [1, 4, 16, 64]
-    assert half((1, 2, 4, 8)) == [1, 8]
-    assert half((1, 2)) == [1, 2]
-    assert half((1,)) == [1]
 
 
 @pytest.mark.models
