@@ -95,7 +95,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, tag="variant"):
     width: int = 1
     batch_max: int = 32
     version: str = ""
-    compiled: bool = False  # torch.compile
+    compiled: bool = False  # torch.compile; TensorRT with onnxruntime on a GPU
     artifact: Artifact | None = None
     accuracy: Accuracy | None = None
 
