@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from executors.artifacts import ABANDONED_S, Artifacts
+from executors.backends.open import open_backend
 from executors.backends.protocol import ArtifactBroken
 from registry.records import Artifact
 from registry.store import ArtifactSettings
 from streams.blobs import LocalStore, S3Store, name_of
 from streams.errors import StoreUnreachable
+from tests.executors.models import registered, variant, write_pt2
+from tests.registry.hostile import expression, rewritten
 from tests.streams.faulty import BUCKET, S3, s3
 
 DATA = b"weights" * 1_000
@@ -229,3 +232,15 @@ def test_find_in_s3_survives_its_failures(
     assert first.path == place(settings)
     assert second == DATA
     assert not list(settings.cache.glob("sha256/??/*"))
+
+
+@pytest.mark.models
+def test_open_program_that_would_run_code_is_refused_here_too(tmp_path: Path) -> None:
+    """A record may come from anybody who may write to the topic; its hash only says that it is the one it names."""
+    mark = tmp_path / "exploded"
+    path = rewritten(write_pt2(tmp_path / "m.pt2"), expression(f"__import__('os').mkdir({str(mark)!r})"))
+
+    with pytest.raises(ArtifactBroken, match=r"tiny-torch: m\.pt2: expr_str .* of its graph"):
+        open_backend(variant("torch"), registered("torch", path))
+
+    assert not mark.exists()
