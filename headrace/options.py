@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,12 @@ def kafka_of(loaded: Loaded) -> KafkaSettings:
 
 
 def configure(config: Path | None, pairs: list[str] | None, level: logs.Level, **flags: dict[str, Any]) -> Loaded:
-    """Set up logging and read the settings; `flags` are the command's own options by section."""
+    """Set up logging and read the settings; `flags` are the command's own options by section.
+
+    Where artifacts are is passed on to the processes that the command starts: some of them read no settings.
+    """
     logs.setup(level)
-    return load(config, pairs=pairs or (), flags=flags)
+    loaded = load(config, pairs=pairs or (), flags=flags)
+    if any(section == "artifacts" for section, *_ in loaded.origins):
+        os.environ.update(loaded.settings.artifacts.environment)
+    return loaded

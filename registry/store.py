@@ -56,7 +56,8 @@ class ArtifactSettings(BaseModel):
     timeout_s: float = Field(default=20.0, gt=0.0, le=600.0, description="for S3 to connect, and to send or take more")
     tries: int = Field(default=3, ge=1, le=10, description="of one request to S3")
     cache: Path = Field(
-        default_factory=lambda: cache_folder() / "artifacts", description="folder of an executor's machine for copies"
+        default_factory=lambda: Path(os.environ.get(f"{ENV}CACHE") or cache_folder() / "artifacts"),
+        description="folder of an executor's machine for copies",
     )
     cache_max_bytes: int = Field(
         default=20_000_000_000, ge=1_000, description="of it; what was not used for longest goes first"
@@ -72,6 +73,11 @@ class ArtifactSettings(BaseModel):
         if not url:
             raise ValueError("an empty one is no store; unset it for the folder of this user")
         return BlobSettings(url=url).url
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables from which a process that reads no settings file makes the same of it."""
+        return {f"{ENV}{key.upper()}": str(getattr(self, key)) for key in ("url", "endpoint", "region", "cache")}
 
     @property
     def store_settings(self) -> BlobSettings:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from headrace.options import configure
 from headrace.settings import load
 from headrace.show import effective, example
+from registry.store import ArtifactSettings
 from streams.errors import BadSettings
 
 
@@ -194,3 +197,17 @@ def test_load_artifacts_in_the_store_that_is_pruned_are_refused(tmp_path: Path) 
     apart = ["blobs.url=s3://bucket/values", "artifacts.url=s3://bucket/models"]
 
     assert load(pairs=apart, environ={}).settings.artifacts.store_settings.bucket == ("bucket", "models")
+
+
+def test_configure_passes_on_where_artifacts_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that a command starts, and that reads no settings file, finds the same store and cache."""
+    monkeypatch.chdir(tmp_path)
+    for key in ("URL", "CACHE", "ENDPOINT", "REGION"):
+        monkeypatch.setenv(f"HEADRACE_ARTIFACTS__{key}", "")  # taken back afterwards
+        monkeypatch.delenv(f"HEADRACE_ARTIFACTS__{key}")
+    configure(None, None, "error")
+    untouched = "HEADRACE_ARTIFACTS__URL" in os.environ
+    given = configure(None, ["artifacts.url=s3://bucket/models", f"artifacts.cache={tmp_path}"], "error")
+
+    assert not untouched
+    assert ArtifactSettings() == given.settings.artifacts
