@@ -42,7 +42,9 @@ class Blocks:
                 block_done_us = now_us + lane.latency_us[count + 1]
                 if block_done_us <= due_us and block_done_us <= group.block_due_us:
                     finish_us = lane.finish_us(now_us)
-                    if finish_us <= due_us + SLACK_US:
+                    if finish_us <= due_us or (
+                        not whole and finish_us <= due_us + SLACK_US
+                    ):  # else another may be in time
                         group.block_count = count + 1
                         if due_us < group.block_due_us:
                             group.block_due_us = due_us

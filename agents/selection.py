@@ -21,7 +21,7 @@ from agents.ownership import Ownership
 from agents.reckoning import Lane
 from agents.spread import Random, RoundRobin, Spread
 from agents.verdict import Chosen, Parked, Refused, later, less_accurate, overloaded, passed, too_slow
-from registry.catalog import Catalog
+from registry.catalog import Catalog, Offer
 from streams.clock import NEVER, from_ms
 from streams.contract import OnMiss
 from streams.query import Query, Requirements
@@ -118,6 +118,11 @@ class Selector:
                     group.finish_us + self._reserve_us, deadline_us, group.why,
                 )  # fmt: skip
         return self._miss(query, demand, deadline_us, now_us)
+
+    def block_us(self, offer: Offer) -> int:
+        """What a full block of a variant takes now; a query with less time than that is left to the fastest."""
+        group = self._groups[offer.variant, offer.pool]
+        return group.latency_us[group.cap]
 
     def refresh(self, *, now_us: int) -> None:
         """Take in what changed in the catalogue, the fleet or the ownership; also called by `select` when due."""
