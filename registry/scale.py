@@ -92,7 +92,8 @@ def invented() -> list[Curve]:
 def _families(base: Sequence[Curve]) -> dict[str, list[Curve]]:
     families: dict[str, list[Curve]] = {}
     for curve in base:
-        if curve.accuracy is not None and curve.precision == "fp32" and curve.width == 1:
+        neuron = curve.device.hardware in ("inf1", "inf2")  # whose compiler chooses the precision
+        if curve.accuracy is not None and (curve.precision == "fp32" or neuron) and curve.width == 1:
             family = families.setdefault(curve.architecture, [])
             if all(curve.device.hardware != known.device.hardware for known in family):
                 family.append(curve)
@@ -108,7 +109,8 @@ def _menu(name: str, family: list[Curve], stretch: float, rng: np.random.Generat
         widths = WIDTHS if kind == "cpu" else (1,)
         exponent = float(rng.uniform(*WIDTH_EXPONENT))
         for precision in PRECISIONS[kind]:
-            speed = float(rng.uniform(*SPEED[precision])) * stretch
+            known = kind in ("inf1", "inf2") or precision == curve.precision
+            speed = stretch * (1.0 if known else float(rng.uniform(*SPEED[precision])))
             accuracy = max(0.0, (curve.accuracy or 0.0) - LOSS[precision] * float(rng.random()))
             for width in widths:
                 ratio = speed / width**exponent
