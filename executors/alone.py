@@ -16,8 +16,16 @@ def lock_file() -> Path:
 
 
 @contextlib.contextmanager
-def alone(path: Path | None = None) -> Iterator[None]:
-    """Wait until nobody else measures, then be the one who does; the lock ends with the process at the latest."""
+def alone(path: Path | None = None) -> Iterator[bool]:
+    """Wait until nobody else measures, then be the one who does; the lock ends with the process at the latest.
+
+    Says whether somebody was waited for: what they measured may then still be on its way.
+    """
     with (path or lock_file()).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        waited = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = True
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield waited

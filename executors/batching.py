@@ -66,6 +66,7 @@ def decide(
 ) -> Run | WaitUntil | Nothing:
     """Run the queue now, or name the instant at which waiting ends; target-or-frontrun with window drop.
 
+    Several free lanes share what is more than a target; less than that is one batch, however many are free.
     The batch fires at its target size, or once `phi` of the time between the head's arrival and its frontrun (the
     last start with room for one more) is gone: phi 0 is eager, phi 1 waits for as long as it is free.
 
@@ -86,7 +87,7 @@ def decide(
     if not waiting:
         return Nothing(drop)
     head_us = deadlines_us[drop]
-    size_most = min(waiting, size_max, max(size, -(-waiting // lanes_free)))
+    size_most = min(waiting, size_max, max(target, -(-waiting // lanes_free)))
     while size < size_most and head_us >= start_us + run_us[size + 1]:
         size += 1
     if size == size_max:

@@ -20,13 +20,17 @@ class Arrived(msgspec.Struct, frozen=True, gc=False):
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
-    jobs: list[Job]
+    """The input is decoded, or fetched and decoded. Units: `took_us` of the decoder, if one was asked by `Decode`."""
+
+    job: Job
+    took_us: int = 0
 
 
 class Spoiled(msgspec.Struct, frozen=True, gc=False):
-    """The input cannot be decoded."""
+    """The input cannot be had or not be decoded."""
 
     job: Job
+    took_us: int = 0
 
 
 class BatchFinished(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +84,12 @@ Event = (
 # Commands. Each job gets exactly one of the last four.
 
 
+class Decode(msgspec.Struct, frozen=True, gc=False):
+    """Decode this job's input in a thread; `Prepared` or `Spoiled` must follow."""
+
+    job: Job
+
+
 class RunBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Run these jobs together, in this order.
 
@@ -120,4 +130,4 @@ class HandBack(msgspec.Struct, frozen=True, gc=False):
     job: Job
 
 
-Command = RunBatch | Deliver | Expire | Fail | HandBack
+Command = Decode | RunBatch | Deliver | Expire | Fail | HandBack

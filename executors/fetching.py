@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from executors.answering import Held
+from executors.held import Held
 from executors.job import Job
 from executors.preparing import Prepared, prepared
 from executors.processing import Preparation

@@ -21,9 +21,11 @@ class Job(msgspec.Struct, kw_only=True, gc=False):
     slot: int = 0
     late_ok: bool = False
     ready: bool = True  # its input is decoded
+    heavy: bool = False  # if not ready: it is decoded when the machine says so
     ref: Any = None
     done: bool = False  # the machine's: its terminal command was given
     timed: bool = False  # the machine's: it is open and in the heap of deadlines
+    decoding: bool = False  # the machine's: its input is being decoded
     running: bool = False  # the machine's: it is part of a batch that runs, or waits to run again
 
     @property

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from executors.backends.protocol import Array, Backend
@@ -21,7 +22,7 @@ from streams.errors import HeadraceError, ModelFailed
 log = logging.getLogger(__name__)
 
 
-class Ran(NamedTuple):
+class Ran(msgspec.Struct, frozen=True, gc=False):
     """A batch that ran, or did not: exactly one of `outputs` and `error` is set. Units: `took_us` on the lane."""
 
     batch_id: int
@@ -30,29 +31,90 @@ class Ran(NamedTuple):
     took_us: int
 
 
+class Instances:
+    """The loaded instances of a variant. One that runs when they are closed is closed when it is given back."""
+
+    def __init__(self, backends: list[Backend]) -> None:
+        self._idle = deque(backends)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self) -> Backend:
+        return self._idle.popleft()
+
+    def give(self, backend: Backend) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(backend)
+                return
+        backend.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        while self._idle:
+            self._idle.popleft().close()
+
+
+class Work(NamedTuple):
+    """A batch, and the instance that runs it."""
+
+    batch_id: int
+    variant: str
+    inputs: list[Array]
+    instances: Instances
+    backend: Backend
+
+    def run(self) -> Ran:
+        """Run it in the calling thread."""
+        start_ns = time.perf_counter_ns()
+        outputs: Any = None
+        error: HeadraceError | None = None
+        try:
+            inputs = self.inputs
+            outputs = self.backend.run(np.stack(inputs) if len(inputs) > 1 else inputs[0][None])
+        except HeadraceError as failed:
+            error = failed
+        except Exception as bug:
+            log.exception("backend raised", extra={"variant": self.variant})
+            error = ModelFailed(f"{self.variant}: {type(bug).__name__}: {bug}")
+        finally:
+            self.instances.give(self.backend)
+        return Ran(self.batch_id, outputs, error, (time.perf_counter_ns() - start_ns) // 1_000)
+
+
 class Lanes:
     """Runs batches in `count` threads; `done` is called in them with each result."""
 
     def __init__(self, count: int, done: Callable[[Ran], None]) -> None:
         self._done = done
-        self._work: queue.SimpleQueue[tuple[int, str, list[Array]] | None] = queue.SimpleQueue()
-        self._backends: dict[str, deque[Backend]] = {}
+        self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._instances: dict[str, Instances] = {}
         self._threads = [threading.Thread(target=self._run, name=f"lane-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
 
     def add(self, variant: str, backends: list[Backend]) -> None:
-        """Give a variant its loaded instances: as many as may run at once."""
-        self._backends[variant] = deque(backends)
+        """Give a variant its loaded instances, as many as may run at once, in the place of those it had."""
+        self.remove(variant)
+        self._instances[variant] = Instances(backends)
 
     def remove(self, variant: str) -> None:
-        """Close a variant's instances; nothing of it may run any more."""
-        for backend in self._backends.pop(variant, ()):
-            backend.close()
+        """Close a variant's instances; those that run a batch still finish it."""
+        instances = self._instances.pop(variant, None)
+        if instances is not None:
+            instances.close()
 
-    def submit(self, batch_id: int, variant: str, inputs: list[Array]) -> None:
-        """Shapes: `inputs` are n arrays of the model's item shape."""
-        self._work.put((batch_id, variant, inputs))
+    def work(self, batch_id: int, variant: str, inputs: list[Array]) -> Work:
+        """A batch with an instance to run it. Raises: KeyError, IndexError if there is none: the machine's fault.
+
+        Shapes: `inputs` are n arrays of the model's item shape.
+        """
+        instances = self._instances[variant]
+        return Work(batch_id, variant, inputs, instances, instances.take())
+
+    def submit(self, work: Work) -> None:
+        self._work.put(work)
 
     def stop(self, timeout_s: float) -> None:
         for _ in self._threads:
@@ -62,20 +124,4 @@ class Lanes:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            batch_id, variant, inputs = work
-            start = time.perf_counter_ns()
-            outputs: Any = None
-            error: HeadraceError | None = None
-            try:
-                idle = self._backends[variant]
-                backend = idle.popleft()
-                try:
-                    outputs = backend.run(np.stack(inputs))
-                finally:
-                    idle.append(backend)
-            except HeadraceError as failed:
-                error = failed
-            except Exception as bug:
-                log.exception("backend raised", extra={"variant": variant})
-                error = ModelFailed(f"{variant}: {type(bug).__name__}: {bug}")
-            self._done(Ran(batch_id, outputs, error, (time.perf_counter_ns() - start) // 1_000))
+            self._done(work.run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ Prepared = Callable[[Any, Any, HeadraceError | None], None]
 
 
 class Preparing:
-    """Threads that decode; `done(ref, item, error)` is called in them. What waits is bounded by the intake's cap."""
+    """Threads that decode; `done(ref, item, error, took_us)` is called in them. The machine says what, and how much."""
 
-    def __init__(self, count: int, done: Prepared) -> None:
+    def __init__(self, count: int, done: Callable[[Any, Any, HeadraceError | None, int], None]) -> None:
         self._done = done
         self._work: queue.SimpleQueue[tuple[Any, Preparation, bytes, str | None] | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._run, name=f"prepare-{n}", daemon=True) for n in range(count)]
@@ -38,16 +39,22 @@ class Preparing:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             ref, prepare, value, content_type = work
+            start_ns = time.perf_counter_ns()
             item, error = prepared(prepare, value, content_type)
-            self._done(ref, item, error)
+            self._done(ref, item, error, (time.perf_counter_ns() - start_ns) // 1_000)
 
 
 def prepared(prepare: Preparation, value: bytes, content_type: str | None) -> tuple[Any, HeadraceError | None]:
-    """The item, or why this payload is none; a bug in a decoder spoils one query, not the executor."""
+    """The item, or why this payload is none."""
     try:
         return prepare(value, content_type), None
-    except HeadraceError as bad:
-        return None, bad
-    except Exception as bug:
-        log.exception("decoder raised")
-        return None, BadPayload(f"the payload cannot be decoded: {type(bug).__name__}: {bug}")
+    except Exception as error:  # noqa: BLE001 - `spoiled` logs what is none of ours
+        return None, spoiled(error)
+
+
+def spoiled(error: Exception) -> HeadraceError:
+    """Why a payload is no item; a bug in a decoder spoils one query, not the executor."""
+    if isinstance(error, HeadraceError):
+        return error
+    log.error("decoder raised", exc_info=error)
+    return BadPayload(f"the payload cannot be decoded: {type(error).__name__}: {error}")

@@ -9,9 +9,11 @@ import threading
 import time
 
 from executors.answering import Answering
-from executors.executor import Call, Executor, Gone, Quiet, Records, Residents, Revoked, Stop
+from executors.executor import Executor
+from executors.inbox import Call, Gone, Quiet, Records, Residents, Revoked, Stop
 from executors.kept import Kept
 from executors.metrics import ExecutorMetrics
+from executors.outlet import Outlet
 from executors.residency import Residency
 from executors.settings import ExecutorSettings
 from executors.telemetry import Reporter
@@ -19,7 +21,6 @@ from streams.blobs import BlobSettings
 from streams.claims import Claims
 from streams.collector import calm
 from streams.observe import Observatory, ObserveSettings
-from streams.outbox import Outbox
 from streams.reader import Reader
 from streams.settings import KafkaSettings
 
@@ -36,13 +37,13 @@ class Process:
         self, settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings, blobs: BlobSettings
     ) -> None:
         self._settings = settings
-        self._outbox = Outbox(kafka.producer(), name="answers", threaded=False)
+        self._outlet = Outlet(kafka, lambda held: self._reader.finish_all(held))
         self._metrics = ExecutorMetrics()
-        self._reporter = Reporter(settings, kafka, self._outbox)
+        self._reporter = Reporter(settings, kafka, self._outlet)
         self._reader = Reader(
             kafka.consumer(f"executor.{settings.pool}", **{"queued.min.messages": 64}),
             kafka.topic(f"work.{settings.pool}"),
-            lambda taken: self._executor.inbox.put(Records(taken, self._reader.dealt)),
+            lambda taken: self._executor.inbox.put(Records(taken)),
             in_flight_max=settings.in_flight_max,
             batch_max=256,
             session_s=kafka.session_ms / 1_000,
@@ -53,14 +54,13 @@ class Process:
         )
         self._claims = Claims.opened(blobs, later=lambda call: self._executor.inbox.put(Call(call)))
         answering = Answering(
-            kafka, self._outbox, finish=self._reader.finish,
+            kafka, self._outlet, finish=self._reader.finish,
             kept=Kept(count_max=settings.kept_max, bytes_max=settings.kept_bytes), attempts_max=settings.attempts_max,
-            claims=self._claims,
+            outcomes=self._metrics.totals, claims=self._claims,
         )  # fmt: skip
         self._executor = Executor(
-            settings, self._outbox, answering, self._reporter, self._metrics, lambda: self._reader.in_flight,
-            self._claims,
-        )  # fmt: skip
+            settings, self._outlet, answering, self._reporter, self._metrics, self._reader, self._claims
+        )
         inbox = self._executor.inbox
         self._residency = Residency(
             settings, kafka,
@@ -117,7 +117,7 @@ class Process:
             self._reader.hold()
         self._executor.inbox.put(Quiet())
         loop.join(self._settings.grace_ms / 1_000 + 5.0)
-        self._outbox.flush(5.0)
+        self._outlet.flush(5.0)
         if self._reader.is_alive():
             self._reader.stop()
             self._reader.join(10.0)
@@ -127,7 +127,7 @@ class Process:
         self._residency.stop()
         if self._claims is not None:
             self._claims.close(0.0)
-        left = self._outbox.close()
+        left = self._outlet.close()
         self._observatory.stop()
         log.info("executor left", extra={"unsent": left})
 

@@ -1,4 +1,4 @@
-"""Two decayed measurements of one variant: how often it is asked, and how its speed differs from its profile."""
+"""Decayed measurements of one variant: how often it is asked, and how its speed differs from its profile."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ OUTLIER = 3.0  # one batch moves the drift by at most this ratio: a page fault i
 
 
 class Rate:
-    """Arrivals per second, decayed exponentially with RATE_TAU_US."""
+    """What is counted, per second, decayed exponentially with `tau_us`."""
 
-    __slots__ = ("_at_us", "_count")
+    __slots__ = ("_at_us", "_count", "_tau_us")
 
-    def __init__(self) -> None:
+    def __init__(self, tau_us: int = RATE_TAU_US) -> None:
+        self._tau_us = tau_us
         self._count = 0.0
         self._at_us = 0
 
@@ -26,12 +27,12 @@ class Rate:
 
     def per_s(self, *, now_us: int) -> float:
         self._decay(now_us)
-        return self._count * 1e6 / RATE_TAU_US
+        return self._count * 1e6 / self._tau_us
 
     def _decay(self, now_us: int) -> None:
         passed_us = now_us - self._at_us
         if passed_us > 0:
-            self._count *= math.exp(-passed_us / RATE_TAU_US)
+            self._count *= math.exp(-passed_us / self._tau_us)
             self._at_us = now_us
 
 

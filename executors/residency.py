@@ -17,9 +17,11 @@ import msgspec
 from executors.alone import alone
 from executors.backends.open import open_backend
 from executors.backends.protocol import Backend
+from executors.finishing import Finish, finish
 from executors.hardware import machine_kind
 from executors.measure import measure
-from executors.processing import Finish, Preparation, finish, prepare
+from executors.okheaders import OkHeaders
+from executors.processing import Preparation, prepare
 from executors.settings import ExecutorSettings
 from registry.catalog import Catalog, Offer
 from registry.records import Model, Pool, Variant
@@ -30,6 +32,7 @@ from streams.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 FOLLOW_S = 10.0  # for an own record to come back from the registry
+HEARSAY_S = 0.5  # for the record of the executor whose measurement was waited for
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
     offer: Offer
     prepare: Preparation
     finish: Finish
+    headers: OkHeaders
 
 
 Loaded = Callable[[Resident, list[Backend]], None]
@@ -128,6 +132,7 @@ class Residency(threading.Thread):
         resident = Resident(
             variant=variant, model=model, offer=offer,
             prepare=prepare(model.preprocess, model), finish=finish(model.postprocess, model),
+            headers=OkHeaders(variant=offer.variant, accuracy=offer.accuracy),
         )  # fmt: skip
         self._resident[variant.name] = (variant, model)
         self._loaded(resident, backends)
@@ -137,8 +142,8 @@ class Residency(threading.Thread):
         if self._measured(catalog, variant):
             _load_all(backends)
             return
-        with alone():
-            if self._until(lambda: self._measured(catalog, variant), 0.5):
+        with alone() as waited:
+            if waited and self._until(lambda: self._measured(catalog, variant), HEARSAY_S):
                 _load_all(backends)
                 return
             profile = measure(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from executors.batching import size_efficient, size_target
 from executors.job import Job
 from executors.queue import EdfQueue
 from executors.rate import Drift, Rate
 from registry.latency import LatencyProfile
+from streams.clock import NEVER
 
 UTILISATION = 0.8  # of the lanes, at which a batch is large enough: queues of a fuller server grow without end
 TARGET_US = 50_000  # a target is believed for this long
 TARGETS_MAX = 64  # distinct SLOs with a target of their own; more are recomputed
+USED_TAU_US = 2_000_000  # longer than most batches, or a variant between two of them would seem to need nothing
 DRIFT_STEP = 0.03  # smaller changes are not worth a new table
 
 
@@ -32,9 +35,13 @@ class Stock:
         self.timed = EdfQueue()
         self.patient: deque[Job] = deque()
         self.preparing = 0
+        self.preparing_patient = 0  # of them
+        self.undecoded = 0  # of them: they wait for a decoder, or are in one
+        self.decodes = False  # some had to be decoded here
         self.running = 0
         self.passed = 0  # batches of other work since patient work that waits here last ran
         self.rate = Rate()
+        self.used = Rate(USED_TAU_US)  # core-microseconds
         self.drift = 1.0
         self._measured = Drift()
         self.learn(latency)
@@ -43,36 +50,61 @@ class Stock:
         """Take the variant's curve, or a newer one."""
         self.latency = latency
         self.size_max = latency.batch_max
-        self.run_us = [round(us * self.drift) for us in latency.p99_us]
-        self._efficient = size_efficient(latency)
+        self._drifted()
+
+    def _drifted(self) -> None:
+        """Tabulate the curve as it runs here."""
+        self._here = self.latency.scaled(self.drift)
+        self.run_us = self._here.p99_us
+        self._efficient = size_efficient(self._here)
         self._targets: dict[int, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         """Jobs that could run now."""
         return len(self.timed) + len(self.patient)
 
-    def push(self, job: Job) -> None:
-        (self.patient.append if job.patient else self.timed.push)(job)
+    def prepare(self, job: Job) -> None:
+        """Note a job whose input is still to come."""
+        self.preparing += 1
+        self.preparing_patient += job.patient
+        self.undecoded += job.heavy
+        self.decodes = self.decodes or job.heavy
 
-    def ran(self, size: int, took_us: int) -> None:
-        """Note how long a batch took beside its profile."""
+    def prepared(self, job: Job) -> None:
+        """Note that it came, or that it will not."""
+        self.preparing -= 1
+        self.preparing_patient -= job.patient
+        self.undecoded -= job.heavy
+
+    def push(self, job: Job) -> None:
+        (self.patient.append if job.deadline_us >= NEVER else self.timed.push)(job)
+
+    def ran(self, size: int, took_us: int, *, now_us: int) -> None:
+        """Note how long a batch took beside its profile; one larger than the profile's cap now is only counted."""
+        self.used.add(took_us * self.width, now_us=now_us)
+        if size > self.size_max:
+            return
         self._measured.measured(took_us, profiled_us=max(1, self.latency.p50_us[size]))
         drift = self._measured.ratio
         if abs(drift - self.drift) > DRIFT_STEP * self.drift:
             self.drift = drift
-            self.run_us = [round(us * drift) for us in self.latency.p99_us]
+            self._drifted()
 
-    def target(self, slo_us: int, *, reserve_us: int, now_us: int) -> int:
-        """The batch size worth waiting for at the head's SLO and the present rate."""
+    def target(self, slo_us: int, *, reserve_us: int, share: Callable[[], float], now_us: int) -> int:
+        """The batch size worth waiting for at the head's SLO and the present rate, on a `share` of the lanes.
+
+        It is by the speed measured here: a machine that has become slower needs larger batches for the same rate.
+        """
         slo_us = max(1_000, slo_us - slo_us % max(1_000, slo_us >> 3))  # an eighth: heads of one class share a target
         known = self._targets.get(slo_us)
         if known is not None and now_us < known[1]:
             return known[0]
         if len(self._targets) >= TARGETS_MAX:
             self._targets.clear()
+        lanes = max(1, round(self.lanes * (mine := share())))
         size = size_target(
-            self.latency, slo_us=slo_us, rate_qps=self.rate.per_s(now_us=now_us), lanes=self.lanes,
-            reserve_us=reserve_us, utilisation=UTILISATION,
+            self._here, slo_us=slo_us, rate_qps=self.rate.per_s(now_us=now_us), lanes=lanes, reserve_us=reserve_us,
+            utilisation=min(1.0, UTILISATION * mine * self.lanes / lanes),
         )  # fmt: skip
         self._targets[slo_us] = (size, now_us + TARGET_US)
         return size

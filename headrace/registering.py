@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from executors.processing import finish, prepare
+from executors.finishing import finish
+from executors.processing import prepare
 from headrace.options import kafka_of
 from headrace.pools import pools
 from headrace.settings import Loaded, load

@@ -39,12 +39,11 @@ PURE = [
     *(f"registry/{name}.py" for name in ("catalog", "latency", "predict", "predict_errors", "records", "targets")),
     *(f"agents/{name}.py" for name in ("blocks", "counts", "demand", "fleet", "groups", "ownership", "parking")),
     *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
-    *(f"executors/{name}.py" for name in ("batching", "events", "processing", "queue")),
+    *(f"executors/{name}.py" for name in ("batching", "choosing", "cores", "deadlines", "decoding", "events")),
+    *(f"executors/{name}.py" for name in ("finishing", "job", "kept", "machine", "okheaders", "processing")),
+    *(f"executors/{name}.py" for name in ("queue", "rate", "stock")),
     "headrace/restarts.py",
-    "headrace/variants/judging.py",
     "headrace/violations.py",
-    "registry/generate.py",
-    "registry/intervals.py",
 ]
 
 

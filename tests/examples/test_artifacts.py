@@ -16,7 +16,8 @@ from examples.digits import build as digits
 from examples.export import TOLERANCE
 from examples.images import build as images
 from examples.store import ModelArtifact
-from executors.processing import finish, prepare
+from executors.finishing import finish
+from executors.processing import prepare
 
 pytestmark = pytest.mark.models
 

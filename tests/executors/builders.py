@@ -10,6 +10,7 @@ from executors.events import (
     BatchFailed,
     BatchFinished,
     Command,
+    Decode,
     Deliver,
     Event,
     Expire,
@@ -46,6 +47,8 @@ class Bench:
         **settings: Any,
     ) -> None:
         self.machine = Machine(cores=cores, phi=phi, **{"reserve_us": 0, **settings})
+        self.curve = curve
+        self.decoders = settings.get("decoders", 1)
         self.now_us = T0
         self.jobs: list[Job] = []  # that arrived
         self.ends: dict[int, Command] = {}  # by id() of the job
@@ -53,24 +56,25 @@ class Bench:
         self.widths: dict[str, int] = {}
         self.since: dict[str, int] = {}  # the last batch before a variant was loaded
         self.held: dict[int, int] = {}  # batch id -> cores
+        self.decoding: list[Job] = []
         for name, width in variants or (("v", 1),):
             self.load(name, width=width)
 
-    def load(self, variant: str = "v", *, width: int = 1) -> list[Command]:
+    def load(self, variant: str = "v", *, width: int = 1, curve: LatencyProfile | None = None) -> list[Command]:
         if self.widths.get(variant) != width:
             self.since[variant] = max(self.running, default=0)
         self.widths[variant] = width
-        return self.tell(VariantLoaded(variant=variant, latency=CURVE, width=width))
+        return self.tell(VariantLoaded(variant=variant, latency=curve or self.curve, width=width))
 
     def job(
         self, deadline_ms: float | None = None, *, variant: str = "v", late_ok: bool = False, slot: int = 0,
-        ready: bool = True, ref: Any = None,
+        ready: bool = True, heavy: bool = False, ref: Any = None,
     ) -> Job:  # fmt: skip
         """A job that comes now; its deadline is that many ms after T0, None is best effort."""
         deadline_us = int(NEVER) if deadline_ms is None else T0 + round(deadline_ms * MS)
         return Job(
-            variant=variant, deadline_us=deadline_us, queued_us=self.now_us, slot=slot, late_ok=late_ok, ready=ready,
-            ref=ref,
+            variant=variant, deadline_us=deadline_us, queued_us=self.now_us, slot=slot, late_ok=late_ok,
+            ready=ready and not heavy, heavy=heavy, ref=ref,
         )  # fmt: skip
 
     def arrive(self, *jobs: Job) -> list[Command]:
@@ -97,8 +101,8 @@ class Bench:
     def fail(self, batch_id: int) -> list[Command]:
         return self.tell(BatchFailed(batch_id))
 
-    def prepared(self, *jobs: Job) -> list[Command]:
-        return self.tell(Prepared(list(jobs)))
+    def prepared(self, job: Job, *, took_ms: float = 1.0) -> list[Command]:
+        return self.tell(Prepared(job, round(took_ms * MS)))
 
     def tell(self, event: Event) -> list[Command]:
         """One event; validates what came of it."""
@@ -108,6 +112,8 @@ class Bench:
                 self.jobs += jobs
             case BatchFinished(batch_id, _) | BatchFailed(batch_id):
                 del self.running[batch_id], self.held[batch_id]
+            case Prepared(job, _) | Spoiled(job, _):
+                self.decoding = [one for one in self.decoding if one is not job]
             case VariantUnloaded(variant):
                 self.widths.pop(variant, None)
             case _:
@@ -119,6 +125,14 @@ class Bench:
         return commands
 
     def _noted(self, command: Command, event: Event, before: dict[int, RunBatch]) -> None:
+        if isinstance(command, Decode):
+            job = command.job
+            assert job.heavy
+            assert not job.ready
+            assert id(job) not in self.ends, "a job that has ended is decoded"
+            assert not any(job is one for one in self.decoding), "a job is decoded twice"
+            self.decoding.append(job)
+            return
         if isinstance(command, RunBatch):
             assert command.batch_id not in self.running
             assert command.variant in self.widths, "a batch of a variant that is not here"
@@ -155,10 +169,13 @@ class Bench:
 
     def _validate(self) -> None:
         machine = self.machine
-        assert machine.free == machine.cores - sum(self.held.values()) >= 0
+        assert machine.cores.free == machine.cores.total - sum(self.held.values()) >= 0
         assert machine.busy_us(self.now_us) >= 0
         assert machine.next_wake_us > self.now_us
         open_jobs = [job for job in self.jobs if id(job) not in self.ends]
+        undecoded = [job for job in open_jobs if job.heavy and not job.ready]
+        assert len(self.decoding) <= self.decoders
+        assert len(self.decoding) == self.decoders or all(any(job is one for one in self.decoding) for job in undecoded)
         for job in open_jobs:
             assert not job.done
             if not job.late_ok and job.deadline_us < NEVER:

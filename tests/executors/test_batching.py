@@ -109,6 +109,19 @@ def test_decide_nobody_can_be_saved_names_how_many_to_let_go() -> None:
     assert decided([1_000, 2_000, 2_999]) == Nothing(3)
 
 
+def test_decide_several_free_lanes_wait_for_the_target_as_one_does() -> None:
+    """Two are queued and two lanes are free: run apart they would make two batches of one, where four are wanted."""
+    assert decided([20_000, 30_000], lanes_free=2) == WaitUntil(0, 15_000)
+    assert decided([20_000, 30_000], lanes_free=2, now_us=15_000) == Run(0, 2, Reason.FRONTRUN)
+    assert decided([20_000, 30_000, 30_000], lanes_free=4) == WaitUntil(0, 14_000)
+
+
+def test_decide_free_lanes_share_what_is_more_than_a_target() -> None:
+    """Eight wait and two lanes are free: each takes its four, though one batch of eight would be in time as well."""
+    assert decided([40_000] * 8, lanes_free=2) == Run(0, 4, Reason.TARGET)
+    assert decided([40_000] * 12, lanes_free=2) == Run(0, 6, Reason.TARGET)
+
+
 @given(deadlines_us=queues, run_us=curves, lanes_free=st.integers(1, 4), start_us=st.integers(0, 60), data=st.data())
 def test_window_drop_is_its_definition(
     deadlines_us: list[int], run_us: list[int], lanes_free: int, start_us: int, data: st.DataObject

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Message
 
-from executors.answering import Held
 from executors.fetching import Fetching
+from executors.held import Held
 from executors.job import Job
 from executors.processing import Preparation
 from streams.blobs import BlobSettings, LocalStore, digest_of

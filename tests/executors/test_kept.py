@@ -16,7 +16,7 @@ def answer(query_id: str, size: int = 10) -> Answer:
 
 def keep(kept: Kept, *ids: str, size: int = 10) -> None:
     for query_id in ids:
-        kept.keep(answer(query_id, size))
+        kept.keep(query_id, answer(query_id, size))
 
 
 def held(kept: Kept, ids: str) -> str:
@@ -94,7 +94,7 @@ def test_kept_is_the_longest_recent_past_that_fits(
     for is_keep, query_id, size in steps:
         known = next((entry for entry in used if entry[0] == query_id), None)
         if is_keep:
-            kept.keep(answer(query_id, size))
+            kept.keep(query_id, answer(query_id, size))
             if size + OVERHEAD_BYTES <= bytes_max and count_max:
                 used = [entry for entry in used if entry[0] != query_id] + [(query_id, size + OVERHEAD_BYTES)]
                 while len(used) > count_max or sum(entry[1] for entry in used) > bytes_max:

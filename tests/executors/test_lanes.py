@@ -36,7 +36,7 @@ class Meeting:
     versions: dict[str, str] = {}
 
     def __init__(self, barrier: threading.Barrier) -> None:
-        self.barrier = barrier
+        self.barrier = barrier  # of one party: ends at once
         self.closed = 0
 
     def load(self) -> None: ...
@@ -60,8 +60,11 @@ class Bench:
         return self.results.get(timeout=RESULT_S)
 
     def run(self, batch_id: int, variant: str, *firsts: float) -> Ran:
-        self.lanes.submit(batch_id, variant, items(*firsts))
+        self.submit(batch_id, variant, items(*firsts))
         return self.ran()
+
+    def submit(self, batch_id: int, variant: str, inputs: list[Array]) -> None:
+        self.lanes.submit(self.lanes.work(batch_id, variant, inputs))
 
 
 def items(*firsts: float) -> list[Array]:
@@ -113,7 +116,7 @@ def test_lanes_backend_with_a_bug_is_an_error_of_the_model(bench: Bench, caplog:
 
 def test_lanes_inputs_of_different_shapes_fail_and_the_lane_goes_on(bench: Bench) -> None:
     """np.stack raises before the backend sees anything."""
-    bench.lanes.submit(1, "stub", [np.zeros(2, dtype=np.float32), np.zeros(3, dtype=np.float32)])
+    bench.submit(1, "stub", [np.zeros(2, dtype=np.float32), np.zeros(3, dtype=np.float32)])
     failed = bench.ran()
 
     assert failed.error is not None
@@ -121,13 +124,47 @@ def test_lanes_inputs_of_different_shapes_fail_and_the_lane_goes_on(bench: Bench
     assert bench.run(2, "stub", 1).error is None
 
 
-def test_lanes_variant_that_was_removed_fails_in_words(bench: Bench) -> None:
-    """Nothing of it may run any more; if it is asked for all the same, that batch fails and nothing else."""
-    bench.lanes.remove("stub")
+def test_lanes_instance_that_runs_when_its_variant_goes_is_closed_after_its_batch() -> None:
+    """The batch is finished on it, a second one that had its instance as well, and neither memory is kept."""
+    bench, barrier = Bench(2), threading.Barrier(3)
+    runs = [Meeting(barrier), Meeting(barrier)]
+    idle = Meeting(barrier)
+    bench.lanes.add("many", [*runs, idle])
+    for batch_id in (1, 2):
+        bench.submit(batch_id, "many", items(batch_id))
+    bench.lanes.remove("many")
 
-    assert bench.run(1, "stub", 1).error is not None
-    bench.lanes.add("stub", [Stub()])
-    assert bench.run(2, "stub", 1).error is None
+    assert [instance.closed for instance in (*runs, idle)] == [0, 0, 1]
+    barrier.wait(RESULT_S)
+    assert [ran.error for ran in (bench.ran(), bench.ran())] == [None, None]
+    assert [instance.closed for instance in (*runs, idle)] == [1, 1, 1]
+    bench.lanes.stop(RESULT_S)
+
+
+def test_lanes_variant_that_is_added_again_has_only_its_new_instances() -> None:
+    """Those that it had before are closed, also one that runs."""
+    bench, barrier = Bench(1), threading.Barrier(2)
+    old, new = Meeting(barrier), Meeting(threading.Barrier(1))
+    bench.lanes.add("v", [old])
+    bench.submit(1, "v", items(0))
+    bench.lanes.add("v", [new])
+    barrier.wait(RESULT_S)
+    bench.ran()
+    bench.run(2, "v", 0)
+
+    assert (old.closed, new.closed) == (1, 0)
+    bench.lanes.remove("v")
+    assert (old.closed, new.closed) == (1, 1)
+    bench.lanes.stop(RESULT_S)
+
+
+def test_lanes_batch_run_in_the_calling_thread_gives_its_instance_back(bench: Bench) -> None:
+    """A quick batch does not go through a lane at all."""
+    ran = bench.lanes.work(1, "stub", items(1)).run()
+
+    assert ran.outputs is not None
+    assert ran.outputs.argmax(axis=1).tolist() == [1]
+    assert bench.run(2, "stub", 0).error is None
 
 
 def test_lanes_instances_run_at_once_on_as_many_lanes() -> None:
@@ -136,7 +173,7 @@ def test_lanes_instances_run_at_once_on_as_many_lanes() -> None:
     barrier = threading.Barrier(2)
     bench.lanes.add("pair", [Meeting(barrier), Meeting(barrier)])
     for batch_id in (1, 2):
-        bench.lanes.submit(batch_id, "pair", items(0))
+        bench.submit(batch_id, "pair", items(0))
     got = [bench.ran(), bench.ran()]
     bench.lanes.stop(RESULT_S)
 
@@ -159,9 +196,9 @@ def test_lanes_remove_closes_every_instance_once(bench: Bench) -> None:
 def test_lanes_stop_ends_what_was_submitted_first() -> None:
     """Results of batches before the stop still come."""
     bench = Bench(1)
-    bench.lanes.add("stub", [Stub()])
+    bench.lanes.add("stub", [Stub() for _ in range(5)])
     for batch_id in range(5):
-        bench.lanes.submit(batch_id, "stub", items(0))
+        bench.submit(batch_id, "stub", items(0))
     bench.lanes.stop(RESULT_S)
 
     assert [bench.ran().batch_id for _ in range(5)] == [0, 1, 2, 3, 4]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from executors.deadlines import SPARE
 from executors.events import (
     Deliver,
     Draining,
     Expire,
     Fail,
     HandBack,
+    RunBatch,
     SlotsRevoked,
     Spoiled,
+    VariantLoaded,
     VariantUnloaded,
 )
-from executors.machine import HEAP_SPARE
+from registry.latency import LatencyProfile
 from streams.clock import NEVER
+from streams.records import LaneReport
 from tests.executors.builders import MS, T0, Bench, ran
 
 # CURVE runs 1, 2, 3, 4 jobs in 3, 4, 5, 6 ms. At 600/s four are worth waiting for, at 333/s two, at rest one.
@@ -225,6 +229,41 @@ def test_machine_draining_hands_back_what_does_not_run() -> None:
     assert bench.machine.next_wake_us == NEVER
 
 
+def test_machine_draining_runs_what_would_have_waited_for_others() -> None:
+    """A core is free, and nothing more will come: the two run now, as the last batch; what has no core goes back."""
+    bench = Bench(("v", 1), ("w", 1)).busy(600).busy(600, "w")
+    a, b, c = bench.job(20), bench.job(30), bench.job(40, variant="w")
+
+    assert bench.arrive(a, b, c) == []
+    assert bench.tell(Draining()) == [ran(1, a, b, reason="drain", target=4, slack_ms=16), HandBack(c)]
+    assert bench.finish(1) == [Deliver(a, 1, 0), Deliver(b, 1, 1)]
+
+
+def test_machine_smaller_cap_while_a_larger_batch_runs_is_learnt_afterwards() -> None:
+    """A new profile may have a smaller cap than the batch that runs: it is delivered, a failed one cut to fit."""
+    for fails in (False, True):
+        bench = Bench().busy(600)
+        jobs = [bench.job(100) for _ in range(4)]
+        bench.arrive(*jobs)
+        bench.tell(VariantLoaded(variant="v", latency=LatencyProfile.linear(fixed_us=1, per_item_us=1, batch_max=1)))
+        got = bench.fail(1) if fails else bench.finish(1)
+
+        assert [type(command) for command in got] == ([RunBatch] if fails else [Deliver] * 4)
+        while bench.running:
+            bench.finish(max(bench.running))
+        assert len(bench.ends) == 4
+
+
+def test_machine_reports_patient_jobs_apart() -> None:
+    """Of six that wait, the timed ones overtake the other three: who predicts for them must not count those."""
+    bench = Bench()
+    bench.arrive(bench.job())
+    bench.arrive(*(bench.job() for _ in range(2)), *(bench.job(100) for _ in range(2)))
+    bench.arrive(bench.job(ready=False), bench.job(100, ready=False))
+
+    assert bench.machine.reports() == (LaneReport(variant="v", queued=6, patient=3, running=1),)
+
+
 def test_machine_revoked_slot_hands_back_its_own_jobs() -> None:
     """The other slot's job stays, and so does what runs, of either."""
     bench = Bench()
@@ -284,7 +323,7 @@ def test_machine_batch_that_fails_after_its_variant_was_loaded_anew_is_handed_ba
     bench.load("v", width=1)
 
     assert bench.fail(2) == [HandBack(a), HandBack(b)]
-    assert bench.machine.free == 2
+    assert bench.machine.cores.free == 2
 
 
 def test_machine_variant_of_another_width_hands_back_its_queue() -> None:
@@ -313,8 +352,8 @@ def test_machine_forgets_finished_jobs_long_before_their_deadlines() -> None:
     """One open job with a near deadline does not keep thousands of finished ones, with their inputs, in memory."""
     bench = Bench(("v", 1), ("w", 1), cores=2)
     bench.arrive(bench.job(100, variant="w"))
-    for _ in range(3 * HEAP_SPARE):
+    for _ in range(3 * SPARE):
         bench.arrive(bench.job(86_400_000))
         bench.finish(max(bench.running))
 
-    assert len(bench.machine._deadlines) <= HEAP_SPARE + 3
+    assert len(bench.machine._deadlines._heap) <= SPARE + 3

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from executors.choosing import PATIENT_SHARE
 from executors.events import Deliver
 from executors.job import Job
-from executors.machine import PATIENT_SHARE
+from registry.latency import LatencyProfile
 from tests.executors.builders import CURVE, MS, T0, Bench, ran
 
 
@@ -103,9 +104,9 @@ def test_machine_wide_batch_is_not_starved_by_narrow_ones() -> None:
     wide = bench.job(50, variant="wide")
     bench.arrive(c, wide)
 
-    assert bench.finish(1) == [Deliver(a, 1, 0)]
+    assert bench.at(1).finish(1) == [Deliver(a, 1, 0)]
     assert bench.arrive(d) == []
-    assert bench.finish(2) == [Deliver(b, 2, 0), ran(3, wide, reason="target", target=1, slack_ms=47, variant="wide")]
+    assert bench.finish(2) == [Deliver(b, 2, 0), ran(3, wide, reason="target", target=1, slack_ms=46, variant="wide")]
 
 
 def test_machine_wide_part_that_runs_again_is_not_starved_by_narrow_ones() -> None:
@@ -117,8 +118,40 @@ def test_machine_wide_part_that_runs_again_is_not_starved_by_narrow_ones() -> No
         bench.arrive(job)
     bench.finish(1)  # a and b run as 3
     bench.finish(2)  # c and d run as 4
-    bench.fail(4)  # c runs as 5, d is next
+    bench.fail(4)  # c runs as 5 until 3 ms, d is next
     bench.arrive(e)
 
-    assert bench.fail(3) == [ran(6, d, reason="retry", target=1, slack_ms=None, variant="thin")]
+    assert bench.at(1).fail(3) == [ran(6, d, reason="retry", target=1, slack_ms=None, variant="thin")]
     assert bench.finish(6) == [Deliver(d, 6, 0), ran(7, a, reason="retry", target=1, slack_ms=None, variant="wide")]
+
+
+def test_machine_narrow_batch_uses_the_cores_that_a_wide_one_waits_for() -> None:
+    """Three of four cores are free for 12 ms, and the wide batch wants all: a thin one of 4 ms is done before that."""
+    bench = Bench(("thin", 1), ("wide", 4), ("long", 1), cores=4)
+    bench.load("long", curve=LatencyProfile.linear(fixed_us=12 * MS, per_item_us=0, batch_max=1))
+    hold, wide = bench.job(variant="long"), bench.job(50, variant="wide")
+    thin, late = (bench.job(100, variant="thin") for _ in range(2))
+    bench.arrive(hold)
+
+    assert bench.arrive(wide) == []
+    assert bench.arrive(thin) == [ran(2, thin, reason="target", target=1, slack_ms=97, variant="thin")]
+    assert bench.at(3).finish(2) == [Deliver(thin, 2, 0)]
+    assert bench.at(10).arrive(late) == []  # it would end after the twelfth ms, and keep the wide one from its cores
+    assert bench.at(12).finish(1) == [
+        Deliver(hold, 1, 0),
+        ran(3, wide, reason="target", target=1, slack_ms=35, variant="wide"),
+    ]
+
+
+def test_machine_batch_that_overruns_lets_nobody_pass_the_wide_one() -> None:
+    """When it ends is not known any more: whoever started now might keep the wide batch waiting without end."""
+    bench = Bench(("thin", 1), ("wide", 2), cores=2)
+    hold, wide, thin = bench.job(variant="thin"), bench.job(50, variant="wide"), bench.job(variant="thin")
+    bench.arrive(hold)
+    bench.arrive(wide)
+
+    assert bench.at(3).arrive(thin) == []
+    assert bench.at(20).finish(1) == [
+        Deliver(hold, 1, 0),
+        ran(2, wide, reason="target", target=1, slack_ms=27, variant="wide"),
+    ]

@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from executors.events import Draining, SlotsRevoked, Spoiled, VariantUnloaded
+from executors.deadlines import SPARE
+from executors.events import Draining, Prepared, SlotsRevoked, Spoiled, VariantUnloaded
 from executors.job import Job
-from executors.machine import HEAP_SPARE
 from streams.clock import NEVER
 from tests.executors.builders import MS, T0, Bench
 
@@ -22,8 +22,8 @@ class Sequences(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.undecoded: list[Job] = []
-        self.bench = Bench(*WIDTHS.items(), cores=CORES, phi=0.5, reserve_us=MS)
+        self.fetched: list[Job] = []
+        self.bench = Bench(*WIDTHS.items(), cores=CORES, phi=0.5, reserve_us=MS, decoders=2)
         self.drained = False
 
     @rule(
@@ -32,22 +32,23 @@ class Sequences(RuleBasedStateMachine):
                 st.sampled_from(sorted(WIDTHS)),
                 st.none() | st.integers(-2, 60),  # ms from now to the deadline
                 st.booleans(),  # late_ok
-                st.booleans(),  # ready
+                st.sampled_from(["ready", "fetched", "heavy"]),
                 st.integers(0, 1),  # slot
             ),
             min_size=1,
             max_size=9,
         )
     )
-    def arrive(self, wishes: list[tuple[str, int | None, bool, bool, int]]) -> None:
+    def arrive(self, wishes: list[tuple[str, int | None, bool, str, int]]) -> None:
         now_ms = (self.bench.now_us - T0) / MS
         jobs = [
             self.bench.job(
-                None if left_ms is None else now_ms + left_ms, variant=variant, late_ok=late_ok, ready=ready, slot=slot
+                None if left_ms is None else now_ms + left_ms, variant=variant, late_ok=late_ok, slot=slot,
+                ready=comes == "ready", heavy=comes == "heavy",
             )
-            for variant, left_ms, late_ok, ready, slot in wishes
-        ]
-        self.undecoded += [job for job in jobs if not job.ready]
+            for variant, left_ms, late_ok, comes, slot in wishes
+        ]  # fmt: skip
+        self.fetched += [job for job in jobs if not job.ready and not job.heavy]
         self.bench.arrive(*jobs)
 
     @rule(rate_qps=st.sampled_from([100, 300, 1_000]))
@@ -55,14 +56,14 @@ class Sequences(RuleBasedStateMachine):
         for variant in self.bench.widths:
             self.bench.busy(rate_qps, variant)
 
-    @precondition(lambda self: self.undecoded)
-    @rule(which=st.integers(0, 50), spoiled=st.booleans())
-    def decode(self, which: int, spoiled: bool) -> None:
-        job = self.undecoded.pop(which % len(self.undecoded))
-        if spoiled:
-            self.bench.tell(Spoiled(job))
-        else:
-            self.bench.prepared(job)
+    @precondition(lambda self: self.fetched or self.bench.decoding)
+    @rule(which=st.integers(0, 50), spoiled=st.booleans(), took_us=st.integers(0, 20_000))
+    def decode(self, which: int, spoiled: bool, took_us: int) -> None:
+        jobs = [*self.fetched, *self.bench.decoding]
+        job = jobs[which % len(jobs)]
+        self.fetched = [one for one in self.fetched if one is not job]
+        self.bench.now_us += took_us
+        self.bench.tell(Spoiled(job, took_us) if spoiled else Prepared(job, took_us))
 
     @precondition(lambda self: self.bench.running)
     @rule(which=st.integers(0, 50), fails=st.booleans(), after_ms=st.integers(0, 8))
@@ -108,16 +109,18 @@ class Sequences(RuleBasedStateMachine):
     @invariant()
     def finished_jobs_are_forgotten(self) -> None:
         open_jobs = sum(not job.done for job in self.bench.jobs)
-        assert len(self.bench.machine._deadlines) <= 2 * open_jobs + HEAP_SPARE
-        assert self.bench.machine._open == sum(not job.done and job.timed for job in self.bench.jobs)
+        assert len(self.bench.machine._deadlines._heap) <= 2 * open_jobs + SPARE
+        assert len(self.bench.machine._deadlines) == sum(not job.done and job.timed for job in self.bench.jobs)
 
     def teardown(self) -> None:
         """Let everything that began end: then every job has had exactly one of the four ends."""
         bench = self.bench
-        while self.undecoded:
-            bench.prepared(self.undecoded.pop())
+        while self.fetched:
+            bench.prepared(self.fetched.pop())
         for _ in range(ENDS_MAX):
-            if bench.running:
+            if bench.decoding:
+                bench.prepared(bench.decoding[0])
+            elif bench.running:
                 bench.now_us += MS
                 bench.finish(min(bench.running))
             elif bench.machine.next_wake_us < NEVER:
@@ -127,7 +130,9 @@ class Sequences(RuleBasedStateMachine):
 
         assert bench.running == {}
         assert {id(job) for job in bench.jobs} == set(bench.ends)
-        assert bench.machine.free == CORES
+        assert bench.machine.cores.free == CORES
+        assert bench.machine._preparing == {}
+        assert [(r.queued, r.patient, r.undecoded) for r in bench.machine.reports()] == [(0, 0, 0)] * len(bench.widths)
 
 
 TestSequences = Sequences.TestCase

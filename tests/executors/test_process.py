@@ -71,7 +71,9 @@ class Wire:
     def close(self) -> None:
         self._consumer.close()
 
-    def dispatch(self, query_id: str, task: str = "echo", *, first: float = 0.0, **fields: Any) -> int:
+    def dispatch(
+        self, query_id: str, task: str = "echo", *, first: float = 0.0, key: str | None = "k", **fields: Any
+    ) -> int:
         """Write one decision, and return when it arrived."""
         arrived_us = wall_us()
         decision: dict[str, Any] = {
@@ -79,11 +81,13 @@ class Wire:
             "reply_topic": self.kafka.topic("results"), "reply_partition": 0, "router": "test",
             "content_type": "application/x-npy",
         }  # fmt: skip
-        self.write(item(first), [("task", task), (INTERNAL, encode(Dispatch(query_id=query_id, **decision | fields)))])
+        sent = encode(Dispatch(query_id=query_id, **decision | fields))
+        headers: list[tuple[str, str | bytes | None]] = [("task", task), (INTERNAL, sent)]
+        self.write(item(first), headers, key=key)
         return arrived_us
 
-    def write(self, value: bytes, headers: list[tuple[str, str | bytes | None]]) -> None:
-        self._producer.produce(self.kafka.topic("work.cpu"), value, key="k", partition=0, headers=headers)
+    def write(self, value: bytes, headers: list[tuple[str, str | bytes | None]], *, key: str | None = "k") -> None:
+        self._producer.produce(self.kafka.topic("work.cpu"), value, key=key, partition=0, headers=headers)
         self._producer.flush(END_S)
 
     def results(self) -> list[Answer]:
@@ -256,6 +260,27 @@ def test_process_repeated_id_gets_the_kept_answer(wire: Wire) -> None:
 
     assert first.duplicate is False
     assert second == msgspec.structs.replace(first, duplicate=True, correlation=b"second", latency_us=second.latency_us)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"origin": 1}, {"origin": 2}),  # as the router says
+        ({"key": "k1"}, {"key": "k2"}),  # as a router says that knows no origin
+        ({"key": None}, {"key": None}),  # nothing tells them apart, so nothing makes them one
+    ],
+)
+def test_process_equal_ids_of_other_partitions_are_strangers(
+    wire: Wire, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """Two clients that count from 1 do not get each other's answers."""
+    query_id = f"1-{one}"
+    wire.dispatch(query_id, first=1.0, keep=True, **one)
+    wire.answers(query_id)
+    wire.heard["results"].clear()
+    wire.dispatch(query_id, first=0.0, keep=True, marked=True, **other)
+
+    assert label(wire.answers(query_id)[0]) == "a"
 
 
 def test_process_repeated_id_that_is_not_kept_runs_and_is_marked(wire: Wire) -> None:

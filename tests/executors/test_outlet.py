@@ -1,0 +1,138 @@
+"""When an executor's records linger, and what is said of each: the pace on a clock of its own, the rest on Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from executors.held import Held
+from executors.outlet import LEAK_US, MANY, Outlet, Pace
+from streams.clock import NEVER
+from streams.prefix import Prefix
+from streams.records import Dispatch
+from streams.settings import KafkaSettings
+from streams.terminal import PERMANENT
+from tests.streams.echo import fresh_kafka
+
+END_S = 20.0  # for what must come
+
+
+def lingers(gap_us: int, *, count: int = 1, times: int = 200) -> list[bool]:
+    """What the pace says of `times` lots of `count` records, `gap_us` apart."""
+    pace = Pace()
+    return [pace.many(count, now_us=n * gap_us) for n in range(times)]
+
+
+def test_pace_lone_answers_leave_at_once() -> None:
+    """However long it goes on: at 1,000 a second each would wait for nobody."""
+    assert not any(lingers(1_000))
+    assert not any(lingers(LEAK_US))
+
+
+def test_pace_a_burst_leaves_together() -> None:
+    """The answers of one batch, also of the first."""
+    assert all(lingers(50_000, count=32))
+    assert all(lingers(50_000, count=MANY))
+    assert not any(lingers(50_000, count=MANY - 1))
+
+
+def test_pace_a_fast_stream_lingers_and_a_slow_one_no_more() -> None:
+    """Batches of one at 5,000 a second are a burst as well; 4 ms after the last it is forgotten."""
+    pace = Pace()
+    said = [pace.many(1, now_us=n * 200) for n in range(100)]
+
+    assert not any(said[:4])
+    assert all(said[10:])
+    assert not pace.many(1, now_us=100 * 200 + 8 * LEAK_US)
+
+
+def test_pace_clock_set_back_changes_nothing() -> None:
+    """The wall clock may step: the bucket then leaks nothing, once."""
+    pace = Pace()
+    pace.many(1, now_us=10**9)
+
+    assert not pace.many(1, now_us=0)
+    assert not pace.many(1, now_us=LEAK_US)
+
+
+class Queries:
+    """Whoever answers: notes what becomes of each query."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self.outlet = Outlet(kafka, self.acked)
+        self.outlet_topic = kafka.topic
+        self.ends: dict[int, str] = {}
+
+    def acked(self, held: list[Held]) -> None:
+        for one in held:
+            self.finish(one.prefix, one.offset)
+
+    def finish(self, _prefix: Prefix, offset: int) -> None:
+        assert offset not in self.ends
+        self.ends[offset] = "acked"
+
+    def refused(self, held: Held, error: KafkaError) -> None:
+        assert held.offset not in self.ends
+        self.ends[held.offset] = "no topic" if error.code() in PERMANENT else error.name()
+
+    def answer(self, topic: str, count: int) -> None:
+        """Answer so many queries at once; offsets go on from the last."""
+        self.outlet.expect(count, now_us=0)
+        dispatch = Dispatch(query_id="q", variant="v", deadline_us=NEVER, arrived_us=0, reply_topic=topic)
+        first = len(self.ends)
+        for offset in range(first, first + count):
+            held = Held(cast("Message", None), Prefix(0, fence=0), offset, dispatch, False, self)
+            self.outlet.answer(held, topic, b"{}", key="q", partition=-1, headers=[])
+        end = time.monotonic() + END_S
+        while len(self.ends) < first + count:
+            assert time.monotonic() < end, self.ends
+            self.outlet.poll(0.01)
+
+
+@pytest.fixture
+def queries(bootstrap: str) -> Iterator[Queries]:
+    # One partition each, and a topic that does not exist is known for one after 0.1 s.
+    kafka = fresh_kafka(bootstrap, result_partitions=1, properties={"topic.metadata.propagation.max.ms": "100"})
+    made = Queries(kafka)
+    yield made
+    made.outlet.close(5)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("count", [1, 3 * MANY])
+def test_outlet_says_once_of_each_answer_that_it_arrived_or_not(queries: Queries, count: int) -> None:
+    """One by one and in bursts: also of a topic that is not there."""
+    there, absent = (queries.outlet_topic(name) for name in ("results", "absent"))
+
+    queries.answer(there, count)
+    queries.answer(absent, count)
+    queries.answer(there, count)
+
+    said = [queries.ends[offset] for offset in range(3 * count)]
+    assert said == ["acked"] * count + ["no topic"] * count + ["acked"] * count
+
+
+@pytest.mark.kafka
+def test_outlet_tells_senders_of_a_burst_outside_its_bookkeeping(queries: Queries) -> None:
+    """Who hears of a failure sends again at once, and that record is not forgotten with the burst."""
+    said: list[KafkaError | None] = []
+    outlet = queries.outlet
+
+    def done(error: KafkaError | None, _message: Message) -> None:
+        said.append(error)
+        if error is not None:
+            outlet.send(queries.outlet_topic("results"), b"again", done=done)
+
+    outlet.expect(MANY, now_us=0)
+    for _ in range(MANY):
+        outlet.send(queries.outlet_topic("absent"), b"x", done=done)
+    end = time.monotonic() + END_S
+    while len(said) < 2 * MANY:
+        assert time.monotonic() < end, said
+        outlet.poll(0.01)
+
+    assert sum(error is None for error in said) == MANY
