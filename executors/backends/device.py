@@ -7,12 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
+import numpy as np
+
 from executors.backends.padding import stepped
-from executors.backends.protocol import ArtifactBroken, Backend, LoadFailed
+from executors.backends.protocol import Array, ArtifactBroken, Backend, LoadFailed
 from registry.archives import BadArtifact, check_program
 from registry.latency import Point
 from registry.programs import UnsafeArtifact
+from registry.records import Model
 from registry.scripts import check_script
+from streams.errors import ModelFailed
 
 RESERVE_BYTES = 512 << 20  # of a device's memory: contexts and library handles, which no allocator counts
 
@@ -54,6 +58,18 @@ def require_fit(what: str, *, needs_bytes: int, free_bytes: int, reserve_bytes: 
         raise LoadFailed(
             f"{what}: needs at least {needs_bytes >> 20} MiB of device memory; {free_bytes >> 20} MiB are free, "
             f"{reserve_bytes >> 20} MiB of them reserved"
+        )
+
+
+def require_items(batch: Array, model: Model, *, variant: str) -> None:
+    """Refuse a batch of other items than the device's memory was laid out for: a copy could broadcast or read beyond.
+
+    Raises: ModelFailed.
+    """
+    if batch.shape[1:] != tuple(model.input_shape) or batch.dtype != np.dtype(model.input_dtype):
+        raise ModelFailed(
+            f"{variant}: items of {list(batch.shape[1:])} {batch.dtype} are not {list(model.input_shape)} "
+            f"{model.input_dtype}"
         )
 
 

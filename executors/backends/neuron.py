@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from executors.backends.compiled import Compiled
-from executors.backends.device import Shared, require_harmless
+from executors.backends.device import Shared, require_harmless, require_items
 from executors.backends.neuron_child import Child
 from executors.backends.neuron_sdk import SDKS, Sdk, casts, explain
 from executors.backends.neuron_worker import Engine
@@ -133,6 +133,7 @@ class Neuron:
 
     def run(self, batch: Array) -> Array:
         assert self._runtime is not None, "run before load"
+        require_items(batch, self._model, variant=self._variant.name)
         size = size_for(len(batch), self.batches)
         try:
             outputs = self._runtime.run(self._handles[size], pad(batch, size))

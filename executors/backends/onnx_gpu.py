@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from executors.backends.compiled import Compiled
-from executors.backends.device import RESERVE_BYTES, Shared, require_fit
+from executors.backends.device import RESERVE_BYTES, Shared, require_fit, require_items
 from executors.backends.padding import doubling, pad, size_for
 from executors.backends.protocol import Array, BackendMissing, LoadFailed, checked, rehearse
 from executors.devices import CUDA, TENSORRT, Gpu
@@ -85,6 +85,7 @@ class OnnxGpu:
 
     def run(self, batch: Array) -> Array:
         assert self._session is not None, "run before load"
+        require_items(batch, self._model, variant=self._variant.name)
         size = size_for(len(batch), self.batches)
         slot = self._slots[size]
         try:

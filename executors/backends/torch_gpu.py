@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.export.passes import move_to_device_pass
 
-from executors.backends.device import Shared, require_fit, require_harmless
+from executors.backends.device import Shared, require_fit, require_harmless, require_items
 from executors.backends.padding import doubling, pad, size_for
 from executors.backends.protocol import Array, BackendMissing, LoadFailed, checked, rehearse
 from executors.backends.pytorch import _loading as loading
@@ -93,6 +93,7 @@ class TorchGpu:
 
     def run(self, batch: Array) -> Array:
         assert self._slots, "run before load"
+        require_items(batch, self._model, variant=self._variant.name)
         size = size_for(len(batch), self.batches)
         try:
             outputs = self._slots[size].run(pad(batch, size))
