@@ -61,7 +61,7 @@ def test_profile_apart_variant_that_does_not_run_is_told_with_its_reason() -> No
     """The error of the backend comes back in its own words."""
     absent = model(artifacts={"onnxruntime": Artifact(path="absent.onnx", sha256="0" * 64)})
 
-    with pytest.raises(NotProfiled, match=r"tiny-onnxruntime: artifact_broken: tiny: absent\.onnx cannot be read"):
+    with pytest.raises(NotProfiled, match=r"tiny-onnxruntime: artifact_broken: .*absent\.onnx cannot be read"):
         profile_apart(order(absent, variant("onnxruntime")))
 
 
