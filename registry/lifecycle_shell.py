@@ -1,7 +1,7 @@
 """Changing a model's release on the registry topic: publish the event, read on until it is there, see whether it held.
 
 Kafka has no compare-and-set. What it has is one order of the topic, which every reader sees: an event carries the
-number after the one that its writer had read, and of two with one number the first holds (docs/decisions/0010).
+number after the one that its writer had read, and of two with one number the first holds (docs/decisions/0012).
 """
 
 from __future__ import annotations
