@@ -92,7 +92,7 @@ def _better(old: Kept | None, new: Kept) -> bool:
 def _measured(catalog: Catalog) -> Iterator[Kept]:
     for profile in catalog.profiles.values():
         variant = catalog.variants.get(profile.variant)
-        model = catalog.models.get(variant.model) if variant else None
+        model = catalog.versions.model_of(variant) if variant else None
         if model is not None:
             yield Kept(model_version=model.version, profile=profile)
 

@@ -60,18 +60,18 @@ def catalogue(catalog: Catalog, heard: Heard) -> Table:
     offers = {(offer.variant, offer.pool): offer for offer in catalog.offers()}
     rows = []
     for variant in catalog.variants.values():
-        model = catalog.models.get(variant.model)
+        model = catalog.versions.model_of(variant)
         if model is None:
             continue
         for pool in catalog.pools.values():
             offer = offers.get((variant.name, pool.name))
-            figures = (
-                (f"{to_ms(offer.latency.p50_us[1]):.2f}", f"{offer.cost_usd:.2g}") if offer else ("no profile", "")
-            )
-            accuracy = (f"{model.accuracy.value:.1%}", model.accuracy.provenance)
+            without = "no profile" if catalog.serves(variant) else catalog.versions.role_of(variant).value
+            figures = (f"{to_ms(offer.latency.p50_us[1]):.2f}", f"{offer.cost_usd:.2g}") if offer else (without, "")
+            known = variant.accuracy or model.accuracy
+            accuracy = (f"{known.value:.1%}", known.provenance)
             count = str(resident[variant.name, pool.name])
             row = (variant.name, model.task, pool.name, *accuracy, *figures, count)
-            rows.append((model.task, model.accuracy.value, row))
+            rows.append((model.task, known.value, row))
     for *_order, row in sorted(rows):
         table.add_row(*row)
     return table
