@@ -130,7 +130,7 @@ def _json(archive: zipfile.ZipFile, name: str, artifact: str) -> object:
     if size_bytes > JSON_BYTES_MAX:
         raise BadArtifact(f"{artifact}: {name} has {size_bytes} bytes > {JSON_BYTES_MAX}")
     try:
-        return json.loads(archive.read(name))
+        return json.loads(archive.read(name).decode("utf-8"))  # as torch reads it
     except (ValueError, RecursionError) as bad:
         raise BadArtifact(f"{artifact}: {name} is no JSON: {type(bad).__name__}") from bad
 

@@ -22,7 +22,8 @@ _VALUES = {"as_string", "as_strings"}  # arguments of operators, which torch wri
 _NOT_READ = {"metadata"}  # where a node came from; only looked up, never called
 
 _OPERATORS = re.compile(
-    r"torch\.ops\.(?:aten|quantized|quantized_decomposed)\.(?P<name>\w+)(?:\.\w+)?"
+    r"torch\.ops\.(?:aten|quantized|quantized_decomposed)\.(?P<name>(?!__)\w+|__i?(?:and|or|xor|[lr]shift)__)"
+    r"(?:\.[A-Za-z]\w*)?"
     r"|torch\.ops\.higher_order\.(?:cond|while_loop|wrap_with_set_grad_enabled|wrap_with_autocast)"
     r"|_operator\.(?:add|sub|mul|floordiv|truediv|mod|pow|neg|pos|abs|eq|ne|lt|le|gt|ge|and_|or_|not_|getitem)"
     r"|math\.[a-z0-9]+|torch\.sym_(?:int|float|max|min|not|ite|sum)|torch\._sym_sqrt"
@@ -76,7 +77,7 @@ def check(graph: object, artifact: str) -> None:
 
 def _check_text(key: str, text: str, artifact: str) -> None:
     match key:
-        case "target":
+        case "target" | "as_operator":
             found = _OPERATORS.fullmatch(text)
             sound = found is not None and (found["name"] or "").removesuffix("_") not in _FORBIDDEN
         case "expr_str" | "guards_code":
