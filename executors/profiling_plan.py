@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from registry.catalog import Catalog
+from registry.lifecycle import Role
 from registry.predict import Known
 from registry.records import Hardware, Model, Profile, Variant
 
@@ -39,7 +40,7 @@ def plan(
     globs: Iterable[str] = ("*",),
     again: bool = False,
 ) -> Plan:
-    """The matching variants of the pool's hardware that fit `cores`, without those that were profiled before.
+    """The matching variants of the pool's hardware that fit `cores`, not retired and not profiled before.
 
     A profile holds if the profiler made it on such a `machine`, of the same artifact and number of lanes, with the
     libraries that `current` says are installed; one of a machine of another kind is as good as none.
@@ -47,8 +48,10 @@ def plan(
     globs = tuple(globs)
     due, held = [], []
     for name, variant in sorted(catalog.variants.items()):
-        model = catalog.models.get(variant.model)
+        model = catalog.versions.model_of(variant)
         if model is None or variant.hardware != hardware or variant.width > cores:
+            continue
+        if catalog.versions.role_of(variant) is Role.RETIRED:
             continue
         profile = catalog.profiles.get((name, pool))
         item = Item(variant=variant, model=model)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from registry.catalog import Catalog
-from registry.records import Model, Profile, Record, Variant
+from registry.records import Profile, Record
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +29,31 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remembered(records: Iterable[Record]) -> list[Profile]:
-    """Profiles of these variants that still hold: same machine, model version, Python and libraries."""
+    """Profiles of these variants that still hold, see `held`."""
+    catalog = Catalog()
+    for record in records:
+        catalog.add(record)
+    return held(catalog)
+
+
+def held(catalog: Catalog) -> list[Profile]:
+    """Kept profiles of the catalogue's variants: same machine, model version, file, Python and libraries."""
     from executors.hardware import machine_kind
     from executors.profiling_plan import Item, artifact_of
 
-    known = list(records)
-    models = {record.name: record for record in known if isinstance(record, Model)}
-    variants = [record for record in known if isinstance(record, Variant) and record.model in models]
-    versions = {variant.name: models[variant.model].version for variant in variants}
-    files = {variant.name: artifact_of(Item(variant=variant, model=models[variant.model])) for variant in variants}
+    items = {
+        variant.name: Item(variant=variant, model=model)
+        for variant in catalog.variants.values()
+        if (model := catalog.versions.model_of(variant)) is not None
+    }
     machine = machine_kind()
     return [
         kept.profile
         for kept in _read()
         if kept.profile.machine == machine
-        and versions.get(kept.profile.variant) == kept.model_version
-        and kept.profile.artifact in ("", files.get(kept.profile.variant))
+        and (item := items.get(kept.profile.variant)) is not None
+        and item.model.version == kept.model_version
+        and kept.profile.artifact in ("", artifact_of(item))
         and current(kept.profile.versions)
     ]
 

@@ -21,7 +21,7 @@ from executors.profiling_plan import Item, Plan, known_of, plan
 from executors.profiling_process import profile_apart
 from headrace.options import Check, Config, Level, Set, configure, kafka_of
 from headrace.pools import pools
-from headrace.profiles import current, remember, remembered
+from headrace.profiles import current, held, remember
 from headrace.settings import Loaded
 from registry import manifest, topic
 from registry.catalog import Catalog
@@ -106,7 +106,7 @@ def _catalog(loaded: Loaded, models: Path | None, kafka: KafkaSettings | None) -
         for record in (*pools(loaded.settings.kafka), *manifest.read(models)):
             catalog.add(record)
     own = []
-    for profile in remembered([*catalog.models.values(), *catalog.variants.values()]):
+    for profile in held(catalog):
         known = catalog.profiles.get((profile.variant, profile.pool))
         if known is None or (profile.source, known.source) == ("profiler", "executor"):
             catalog.add(profile)

@@ -16,7 +16,7 @@ from executors.profiling_plan import Plan, lanes_of, measured_of, plan, sizes_of
 from executors.profiling_process import NotProfiled
 from registry.catalog import Catalog
 from registry.latency import Point
-from registry.records import Artifact, Pool, Profile
+from registry.records import Artifact, Pool, Profile, Release
 from tests.executors.models import model, variant
 
 HERE = "machine x2"
@@ -171,6 +171,20 @@ def test_plan_other_libraries_hardware_width_and_names_are_told_apart() -> None:
     assert [i.variant.name for i in planned(of, current=lambda _versions: False).due] == ["a", "b"]
     assert [i.variant.name for i in planned(of, again=True, globs=["b*"]).due] == ["b"]
     assert [i.variant.name for i in planned(of, cores=4).due] == ["a", "b", "wide"]
+
+
+def test_plan_follows_the_versions_of_a_model() -> None:
+    """A version that waits for its release is profiled with its own file; a retired one is not."""
+    of = catalog()
+    for version in ("1", "2"):
+        of.add(model(version=version, artifacts={"stub": Artifact(path="stub:0:0", sha256=f"file-{version}")}))
+        of.add(variant(name=f"v{version}", version=version))
+    waiting = {i.variant.name: i.model.artifacts["stub"].sha256 for i in planned(of).due}
+
+    of.add(Release(model="tiny", number=1, id="r1", stable="2", retired=("1",), action="promote"))
+
+    assert waiting == {"v1": "file-1", "v2": "file-2"}
+    assert [i.variant.name for i in planned(of).due] == ["v2"]
 
 
 def test_sizes_and_lanes_follow_cap_and_width() -> None:

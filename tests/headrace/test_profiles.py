@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from executors.hardware import machine_kind
-from headrace.profiles import current, remember, remembered
+from headrace.profiles import current, held, remember, remembered
 from registry import manifest, topic
 from registry.catalog import Catalog
 from registry.latency import Point
@@ -49,10 +49,6 @@ def catalog(*profiles: Profile, sha256: str = "a1", version: str = "1") -> Catal
     return made
 
 
-def held(of: Catalog) -> list[Profile]:
-    return remembered([*of.models.values(), *of.variants.values()])
-
-
 def test_remembered_profile_comes_back_as_it_was() -> None:
     """Predicted points, their errors and all."""
     guess = Point(batch=2, p50_us=15, p99_us=30, provenance="predicted", error=0.2)
@@ -60,6 +56,7 @@ def test_remembered_profile_comes_back_as_it_was() -> None:
 
     assert remember(catalog(kept)) == 1
     assert held(catalog()) == [kept]
+    assert remembered([model(artifacts={"stub": Artifact(path="", sha256="a1")}), variant()]) == [kept]
 
 
 @pytest.mark.parametrize(
