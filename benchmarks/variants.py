@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from benchmarks import prediction
 from benchmarks.report import machine
 from examples.build import build_all
 from examples.digits import build as digits
 from examples.digits.data import held_out
+from executors.profiling_plan import Item
 from headrace.variants.folder import default_out, evidence_for
 from headrace.variants.generating import Generated, generate_variants
 from registry.records import Model
@@ -38,7 +40,10 @@ def run(console: Console) -> dict[str, Any]:
         x, y = held_out()
         np.savez(validation, x=x, y=y)
         made = _generated(models, validation, console)
-    return {**figures(models, made), "seconds": round(time.monotonic() - began, 1)}
+    found = {**figures(models, made), "seconds": round(time.monotonic() - began, 1)}
+    by_name = {model.name: model for model in models}
+    items = [Item(variant=v, model=by_name[v.model]) for each in made.values() for v in each.variants]
+    return {**found, **prediction.figures(items, tell=lambda line: console.print(line, highlight=False))}
 
 
 def figures(models: Iterable[Model], made: dict[str, Generated]) -> dict[str, Any]:
@@ -106,7 +111,7 @@ def _models() -> Path:
 
 
 def main(*, as_json: bool) -> None:
-    """Needs no broker. The predictor's figures (`reprofile_error_median`, `predicted_error_*`) join `found` here."""
+    """Needs no broker. The predictor's figures are of variants drawn from the published ones, see `prediction.py`."""
     console = Console(stderr=True)
     found = run(console)
     if as_json:
