@@ -35,8 +35,7 @@ class OkHeaders:
 
     def batch(self, size: int, cost_usd: float) -> Batch:
         """Units: `cost_usd` of one query."""
-        headers = dict(headers_of(msgspec.structs.replace(self._answer, batch=size, cost_usd=cost_usd)))
-        return Batch(("batch", headers["batch"]), ("cost", headers["cost"]))
+        return Batch(("batch", str(size)), ("cost", f"{cost_usd:.3g}"))
 
     def of(self, dispatch: Dispatch, batch: Batch, *, latency_us: int, queue_us: int) -> Headers:
         """As `headers_of` of the whole answer, for a dispatch that is `common`."""
