@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from registry.lifecycle_shell import admitted
 from registry.manifest import BadManifest
 from registry.records import Model, Record
 from registry.register import Registered, VersionTaken
+from registry.register_memory import Memory, key_of
 from registry.registration import Registration
-from registry.store import open_artifacts
+from registry.store import ArtifactSettings, cache_folder, open_artifacts
+from streams.blobs import Store
 from streams.errors import ModelFailed
 
 Progress = Callable[[str], None]
@@ -50,28 +52,40 @@ def register(
     """
     own = _described(model, described)
     loaded = loaded or load()
-    kafka, store = kafka_of(loaded), loaded.settings.artifacts
-    catalog = topic.read(kafka) if publish else None
-    made = checks.register(
-        own,
-        open_artifacts(store) if publish else None,
-        steps=try_steps,
-        known=catalog.versions.of(own.name) if catalog is not None else {},
-        limits=Limits(time_s=store.check_s, memory_bytes=store.check_memory_bytes, file_bytes=store.size_max_bytes),
-        bytes_max=store.size_max_bytes,
-        progress=progress,
-    )
-    if catalog is None:
-        return made
+    kafka, settings = kafka_of(loaded), loaded.settings.artifacts
+    if not publish:
+        return _checked(own, None, settings, {}, progress)
+    catalog, store = topic.read(kafka), open_artifacts(settings)
+    memory, key = Memory(cache_folder() / "checked"), key_of(own, bytes_max=settings.size_max_bytes)
+    known = catalog.versions.of(own.name)
+    made = memory.get(key, store)
+    if made is None:
+        made = _checked(own, store, settings, known, progress)
+        memory.put(key, made)
+    else:
+        checks.check_version(made.model, known)
     progress("publishing")
     records: list[Record] = [record for record in pools(kafka) if record.name not in catalog.pools]
     if made.task.name not in catalog.tasks or own.accepts or own.slo_ms_default is not None:
         records.append(made.task)  # else it keeps what its own operator said of it
-    topic.publish(kafka, admitted(catalog, [*records, made.model, *made.variants]))
-    there = topic.read(kafka).versions.of(made.model.name).get(made.model.version)
-    if there != made.model:
+    there = {variant.name: variant.version for variant in catalog.variants.values()}
+    # What stands there of this version may have been generated, and know more than these.
+    records += [made.model, *(variant for variant in made.variants if there.get(variant.name) != variant.version)]
+    topic.publish(kafka, admitted(catalog, records))
+    if topic.read(kafka).versions.of(made.model.name).get(made.model.version) != made.model:
         raise VersionTaken(f"{made.model.name} {made.model.version} was registered by someone else at the same moment")
     return made
+
+
+def _checked(
+    own: Registration, store: Store | None, settings: ArtifactSettings, known: Mapping[str, Model], progress: Progress
+) -> Registered:
+    return checks.register(
+        own, store, steps=try_steps, known=known, bytes_max=settings.size_max_bytes, progress=progress,
+        limits=Limits(
+            time_s=settings.check_s, memory_bytes=settings.check_memory_bytes, file_bytes=settings.size_max_bytes
+        ),
+    )  # fmt: skip
 
 
 def try_steps(model: Model, answers: Array) -> None:

@@ -92,7 +92,7 @@ def register(
         check_labels(registration, first.answers, items)
         model = _model(registration, looked, accuracy)
         steps(model, first.answers[:2])
-        _check_version(model, known or {})
+        check_version(model, known or {})
         if store is not None:
             progress("keeping its files")
             model = _stored(model, looked, store, kept)
@@ -176,7 +176,8 @@ def content_version(model: Model) -> str:
     return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:12]
 
 
-def _check_version(model: Model, known: Mapping[str, Model]) -> None:
+def check_version(model: Model, known: Mapping[str, Model]) -> None:
+    """Raises: VersionTaken if that version is registered with other files."""
     there = known.get(model.version)
     if there is not None and _files(there) != _files(model):
         raise VersionTaken(
@@ -196,11 +197,16 @@ def _stored(model: Model, looked: Mapping[Framework, _Looked], store: Store, ite
         artifact = model.artifacts[framework]
         digest = store.put_file(one.file)
         assert digest == f"sha256:{artifact.sha256}", f"{digest} was put, {artifact.sha256} was checked"
-        path = str(store.root.resolve() / name_of(digest)) if isinstance(store, LocalStore) else ""
-        artifacts[str(framework)] = msgspec.structs.replace(artifact, path=path)
+        artifacts[str(framework)] = placed(artifact, store)
     if items is not None and store.put_file(items) != f"sha256:{model.accuracy.dataset}" and model.accuracy.dataset:
         raise BadDataset("the validation set was changed while it was looked at")
     return msgspec.structs.replace(model, artifacts=artifacts)
+
+
+def placed(artifact: Artifact, store: Store) -> Artifact:
+    """With its path in a store that is a folder; elsewhere it has none."""
+    path = str(store.root.resolve() / name_of(f"sha256:{artifact.sha256}")) if isinstance(store, LocalStore) else ""
+    return msgspec.structs.replace(artifact, path=path)
 
 
 def _task(registration: Registration, model: Model) -> Task:

@@ -30,8 +30,9 @@ Say = Callable[..., Registered]
 
 
 @pytest.fixture
-def loaded(bootstrap: str, tmp_path: Path) -> Loaded:
-    """A registry and a store of its own."""
+def loaded(bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """A registry, a store and a memory of its own."""
+    monkeypatch.setenv("HEADRACE_CACHE_DIR", str(tmp_path / "kept"))
     prefix = f"register-{uuid.uuid4().hex[:8]}."
     create(KafkaSettings(bootstrap=bootstrap, prefix=prefix, query_partitions=1, slots=1))
     pairs = [
