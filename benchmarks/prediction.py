@@ -23,7 +23,7 @@ from examples.store import default_out
 from executors.alone import alone
 from executors.hardware import usable_cores
 from executors.profiling import Order, Profiled
-from executors.profiling_plan import Item, half, lanes_of, sizes_of, spread
+from executors.profiling_plan import Item, half, known_of, lanes_of, sizes_of, spread
 from executors.profiling_process import NotProfiled, profile_apart
 from registry import manifest
 from registry.latency import Point
@@ -172,8 +172,7 @@ def _hidden(
 
 
 def _known(one: Twice, batches: Sequence[int]) -> Known:
-    points = tuple(one.first[b] for b in sorted(batches))
-    return Known(variant=one.variant.name, family=one.variant.framework, points=points, operators=one.operators)
+    return known_of(one.variant, [one.first[b] for b in sorted(batches)], operators=one.operators)
 
 
 def _twice(item: Item, *, pool: str, cores: int, each_s: float) -> Twice:

@@ -51,7 +51,7 @@ class Campaign:
         self._known: dict[str, Known] = {}
         self._missed: dict[str, list[Missed]] = {}
         for profile in plan.held:
-            self._learn(known_of(profile, self._variants[profile.variant]))
+            self._learn(known_of(self._variants[profile.variant], profile.points))
 
     def run(self, *, budget_s: float, variant_s: float, whole: bool = False) -> Done:
         """Profile what is due: `variant_s` each, or an equal share of what is left of `budget_s` if that is less.
@@ -91,7 +91,7 @@ class Campaign:
         )  # fmt: skip
         found = self._profile_one(order)
         self._profiles[item.variant.name] = found.profile
-        self._learn(known_of(found.profile, item.variant, operators=found.operators))
+        self._learn(known_of(item.variant, found.profile.points, operators=found.operators))
 
     def _learn(self, known: Known) -> None:
         self._known[known.variant] = known

@@ -8,10 +8,12 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from registry.catalog import Catalog
+from registry.latency import Point
 from registry.lifecycle import Role
 from registry.predict import Known
 from registry.records import Hardware, Model, Profile, Variant
 
+FAST_US = 4_000  # a time slice of the scheduler: the p99 of what takes less is the machine's rather than the model's
 FEW_S = 1.0  # of a variant; under it the two ends alone are measured, the rest is predicted
 
 
@@ -112,13 +114,13 @@ def artifact_of(item: Item) -> str:
 
 
 def known_of(
-    profile: Profile, variant: Variant, *, operators: Mapping[int, Mapping[str, float]] | None = None
+    variant: Variant, points: Iterable[Point], *, operators: Mapping[int, Mapping[str, float]] | None = None
 ) -> Known:
-    """A profile's measured points, for the predictor. Variants of one framework err alike."""
-    return Known(
-        variant=profile.variant, family=variant.framework,
-        points=tuple(p for p in profile.points if p.provenance == "measured"), operators=operators or {},
-    )  # fmt: skip
+    """The measured ones of some points, for the predictor. Variants of one framework err alike, fast and slow apart."""
+    measured = tuple(p for p in points if p.provenance == "measured")
+    fast = all(p.p50_us < FAST_US for p in measured)
+    family = f"{variant.framework}, under {FAST_US // 1_000} ms" if fast else variant.framework
+    return Known(variant=variant.name, family=family, points=measured, operators=operators or {})
 
 
 def _holds(profile: Profile, item: Item, *, cores: int, machine: str) -> bool:

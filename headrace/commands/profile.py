@@ -70,7 +70,7 @@ def profile(
         globs=variants or ("*",), again=again,
     )  # fmt: skip
     if errors:
-        known = [known_of(p, catalog.variants[p.variant]) for p in todo.held]
+        known = [known_of(catalog.variants[p.variant], p.points) for p in todo.held]
         rows = tuple(table(left_out(known)))
         _tell(
             Done(profiles=todo.held, refused={}, left=(), errors=rows, seconds=0.0), catalog, json=json, all_rows=True

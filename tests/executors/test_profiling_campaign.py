@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from executors.profiling import Order, Profiled
 from executors.profiling_campaign import Campaign, Done
-from executors.profiling_plan import Plan, lanes_of, measured_of, plan, sizes_of, spread
+from executors.profiling_plan import Plan, known_of, lanes_of, measured_of, plan, sizes_of, spread
 from executors.profiling_process import NotProfiled
 from registry.catalog import Catalog
 from registry.latency import Point
@@ -185,6 +185,16 @@ def test_plan_follows_the_versions_of_a_model() -> None:
 
     assert waiting == {"v1": "file-1", "v2": "file-2"}
     assert [i.variant.name for i in planned(of).due] == ["v2"]
+
+
+def test_known_of_tells_fast_and_slow_variants_apart_and_leaves_predictions_out() -> None:
+    """The errors of what is over in less than a time slice say nothing of what takes longer."""
+    guess = Point(batch=2, p50_us=9_000, p99_us=9_000, provenance="predicted", error=0.1)
+    quick, slow = (Point(batch=1, p50_us=us, p99_us=us) for us in (3_999, 4_000))
+
+    assert known_of(variant(), [quick, guess]).family == "stub, under 4 ms"
+    assert known_of(variant(), [quick, guess]).points == (quick,)
+    assert known_of(variant(), [slow]).family == "stub"
 
 
 def test_sizes_and_lanes_follow_cap_and_width() -> None:
