@@ -26,12 +26,13 @@ from executors.settings import ExecutorSettings
 from registry.catalog import Catalog, Offer
 from registry.records import Model, Pool, Variant
 from registry.topic import Follower, publish
-from streams.errors import HeadraceError
+from streams.errors import HeadraceError, StoreUnreachable
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 FOLLOW_S = 10.0  # for an own record to come back from the registry
+AGAIN_S = 30.0  # until an artifact is asked for again whose store did not answer
 HEARSAY_S = 0.5  # for the record of the executor whose measurement was waited for
 
 
@@ -73,6 +74,8 @@ class Residency(threading.Thread):
         self._unloaded = unloaded
         self._machine = machine_kind()
         self._resident: dict[str, tuple[Variant, Model]] = {}
+        self._tried: dict[str, tuple[Variant, Model]] = {}  # as it was when it was refused
+        self._postponed = False  # something was refused that may be there soon
         self._changes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._follower = Follower(kafka, lambda _catalog: self._changes.put(True))
 
@@ -83,8 +86,11 @@ class Residency(threading.Thread):
         while True:
             self._pass(catalog)
             self.complete.set()
-            if not self._changes.get():
-                return
+            try:
+                if not self._changes.get(timeout=AGAIN_S if self._postponed else None):
+                    return
+            except queue.Empty:
+                continue
             while not self._changes.empty():
                 if not self._changes.get():
                     return
@@ -94,20 +100,26 @@ class Residency(threading.Thread):
         self._follower.stop()
 
     def _pass(self, catalog: Catalog) -> None:
+        self._postponed = False
         wanted = self._wanted(catalog)
         for name in [n for n, known in self._resident.items() if wanted.get(n) != known]:
             del self._resident[name]
             self._unloaded(name, name not in wanted)
         for name, (variant, model) in wanted.items():
-            if name in self._resident or name in self.refused:
+            if name in self._resident or self._tried.get(name) == (variant, model):
                 continue
+            self.refused.pop(name, None)
             try:
                 self._load(catalog, variant, model)
+            except StoreUnreachable as silent:  # says nothing about the variant
+                self._postponed = True
+                self.refused[name] = silent.message
+                log.warning("variant not loaded yet", extra={"variant": name, "error": silent.message})
             except HeadraceError as refused:
-                self.refused[name] = refused.message
+                self.refused[name], self._tried[name] = refused.message, (variant, model)
                 log.warning("variant not loaded", extra={"variant": name, "error": refused.message})
             except Exception as bug:
-                self.refused[name] = f"{type(bug).__name__}: {bug}"
+                self.refused[name], self._tried[name] = f"{type(bug).__name__}: {bug}", (variant, model)
                 log.exception("variant not loaded", extra={"variant": name})
 
     def _wanted(self, catalog: Catalog) -> dict[str, tuple[Variant, Model]]:

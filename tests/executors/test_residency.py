@@ -1,0 +1,69 @@
+"""What an executor tries to load, and when it tries again what was refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from executors.backends.protocol import ArtifactBroken
+from executors.residency import Residency
+from executors.settings import ExecutorSettings
+from registry.catalog import Catalog
+from registry.records import Model, Variant
+from streams.errors import HeadraceError, StoreUnreachable
+from streams.settings import KafkaSettings
+from tests.executors.models import model, variant
+
+
+class Loading(Residency):
+    """Notes what is loaded, and fails as it is told; `Follower` connects to nothing before it is started."""
+
+    def __init__(self) -> None:
+        super().__init__(ExecutorSettings(), KafkaSettings(), loaded=lambda *_: None, unloaded=lambda *_: None)
+        self.asked: list[str] = []
+        self.fails: HeadraceError | None = None
+
+    def _load(self, catalog: Catalog, variant: Variant, model: Model) -> None:
+        self.asked.append(variant.precision)
+        if self.fails is not None:
+            raise self.fails
+        self._resident[variant.name] = (variant, model)
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    found = Catalog()
+    found.add(model())
+    found.add(variant("onnxruntime"))
+    return found
+
+
+def test_pass_refused_variant_is_tried_again_when_it_was_registered_anew(catalog: Catalog) -> None:
+    """Not before: the same file will not load by asking again."""
+    residency = Loading()
+    residency.fails = ArtifactBroken("spoiled")
+    residency._pass(catalog)
+    residency._pass(catalog)
+    refused = dict(residency.refused)
+    residency.fails = None
+    catalog.add(variant("onnxruntime", precision="int8"))
+    residency._pass(catalog)
+
+    assert residency.asked == ["fp32", "int8"]
+    assert refused == {"tiny-onnxruntime": "spoiled"}
+    assert residency.refused == {}
+
+
+def test_pass_store_that_is_away_is_asked_again(catalog: Catalog) -> None:
+    """Its silence says nothing about the variant."""
+    residency = Loading()
+    residency.fails = StoreUnreachable("away")
+    residency._pass(catalog)
+    postponed: Any = residency._postponed
+    residency.fails = None
+    residency._pass(catalog)
+
+    assert residency.asked == ["fp32", "fp32"]
+    assert postponed is True
+    assert (residency._postponed, residency.refused) == (False, {})
