@@ -26,6 +26,7 @@ from streams.clock import wall_us
 from streams.payloads import encode_npy
 from streams.settings import KafkaSettings
 from streams.topics import create
+from streams.watermark import end_offset
 
 RATES_QPS = (200, 1_000)
 SEGMENT_S, SEGMENTS, WARM_S = 5.0, 4, 3.0
@@ -91,8 +92,8 @@ def hop(kafka: KafkaSettings, name: str) -> None:
     source, target = ("queries", "work.cpu") if name == "a" else ("work.cpu", "results")
     consumer = Consumer(kafka.observer(**{"fetch.queue.backoff.ms": 1}))
     count = kafka.query_partitions if name == "a" else kafka.slots
-    parts = [TopicPartition(kafka.topic(source), p) for p in range(count)]
-    ends = [TopicPartition(p.topic, p.partition, consumer.get_watermark_offsets(p, timeout=10)[1]) for p in parts]
+    topic = kafka.topic(source)
+    ends = [TopicPartition(topic, p, end_offset(consumer, topic, p, timeout_s=10)) for p in range(count)]
     consumer.assign(ends)
     producer = Producer(kafka.producer())
     threading.Thread(target=_poll, args=(producer,), daemon=True).start()

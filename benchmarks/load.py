@@ -17,6 +17,7 @@ from streams.answers import read_answer
 from streams.clock import wall_us
 from streams.records import Answer
 from streams.settings import KafkaSettings
+from streams.watermark import end_offset
 
 QueryMaker = Callable[[int], tuple[bytes, list[tuple[str, str | bytes]]]]  # index -> value, headers
 
@@ -45,7 +46,7 @@ class Answers(threading.Thread):
         self._stop_requested = threading.Event()
         parts = [TopicPartition(self._topic, p) for p in range(kafka.result_partitions)]
         for part in parts:
-            part.offset = self._consumer.get_watermark_offsets(part, timeout=10)[1]
+            part.offset = end_offset(self._consumer, self._topic, part.partition, timeout_s=10)
         self._consumer.assign(parts)
         self.start()
 

@@ -26,6 +26,7 @@ from registry.topic import publish
 from streams.records import Telemetry, decode_telemetry
 from streams.settings import KafkaSettings
 from streams.topics import create
+from streams.watermark import end_offset
 
 READY_S = 60.0
 STOP_S = 15.0
@@ -103,7 +104,7 @@ class System:
         topic = self.kafka.topic("fleet")
         consumer = Consumer(self.kafka.observer())
         try:
-            _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+            end = end_offset(consumer, topic, 0, timeout_s=10)
             consumer.assign([TopicPartition(topic, 0, end)])
             until = time.monotonic() + seconds
             while time.monotonic() < until:

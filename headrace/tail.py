@@ -16,6 +16,7 @@ from streams.errors import Unreachable
 from streams.rdlog import log as rdlog
 from streams.records import Answer
 from streams.settings import KafkaSettings
+from streams.watermark import end_offset
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Tail:
             TopicPartition(
                 self._topic,
                 number,
-                self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=REQUEST_S)[1],
+                end_offset(self._consumer, self._topic, number, timeout_s=REQUEST_S),
             )
             for number in numbers
         ]

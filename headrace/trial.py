@@ -35,6 +35,7 @@ from streams.rdlog import log as rdkafka
 from streams.records import Answer
 from streams.reply import Reply
 from streams.settings import KafkaSettings
+from streams.watermark import end_offset
 
 log = logging.getLogger(__name__)
 
@@ -236,7 +237,7 @@ def _records(kafka: KafkaSettings, globs: Iterable[str], since_ms: int) -> Itera
     consumer = Consumer(kafka.observer(), logger=rdkafka)
     try:
         begin = _begin(consumer, kafka, tuple(globs), since_ms)
-        ends = {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=REQUEST_S)[1] for p in begin}
+        ends = {(p.topic, p.partition): end_offset(consumer, p.topic, p.partition, timeout_s=REQUEST_S) for p in begin}
         left = {(p.topic, p.partition) for p in begin if p.offset < ends[p.topic, p.partition]}
         consumer.assign([p for p in begin if (p.topic, p.partition) in left])
         deadline = time.monotonic() + READ_S

@@ -23,6 +23,7 @@ from streams.contract import INTERNAL, Outcome
 from streams.payloads import encode_npy
 from streams.records import Answer, Dispatch, Return, Telemetry, decode_return, decode_telemetry, encode
 from streams.settings import KafkaSettings
+from streams.watermark import end_offset
 
 pytestmark = pytest.mark.kafka
 
@@ -64,7 +65,7 @@ class Wire:
         for topic in self._names:
             for number in self._consumer.list_topics(topic, timeout=10).topics[topic].partitions:
                 part = TopicPartition(topic, number)
-                part.offset = self._consumer.get_watermark_offsets(part, timeout=10)[1]
+                part.offset = end_offset(self._consumer, part.topic, part.partition, timeout_s=10)
                 ends.append(part)
         self._consumer.assign(ends)
 
