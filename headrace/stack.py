@@ -18,6 +18,7 @@ from headrace.roles import roles
 from headrace.settings import Loaded
 from headrace.supervise import Supervisor
 from registry import topic
+from registry.lifecycle_shell import admitted
 from registry.records import Record, Variant
 from streams import topics
 from streams.broker import LocalBroker
@@ -129,7 +130,8 @@ class Stack:
         self._tell(f"{len(topics.create(self.kafka))} changes to topics with prefix {self.kafka.prefix}")
         known = remembered(self._records) if settings.up.remember_profiles else []
         if self._records:
-            count = topic.publish(self.kafka, [*self._records, *known])
+            records = admitted(topic.read(self.kafka), self._records)
+            count = topic.publish(self.kafka, [*records, *known])
             self._tell(f"registered {count} records, {len(known)} of them profiles measured earlier")
         self.supervisor = Supervisor(
             roles(self._loaded, config=self._config, bootstrap=self.kafka.bootstrap),

@@ -119,6 +119,19 @@ def retire(release: Release, versions: Collection[str], version: str, *, force: 
     return _next(release, "retire", stable="", canary="", share=0.0, retired=retired)
 
 
+def replace(release: Release, version: str, *, unversioned: bool = False) -> Release:
+    """`version` takes the place of the stable one, whose variants it overwrites: a new build under the same names.
+
+    `unversioned`: they do not say which version they are of.
+    """
+    other = "" if version == release.canary else release.canary
+    retired = tuple(each for each in release.retired if each != version)
+    return _next(
+        release, "replace", stable=version, canary=other, share=release.share if other else 0.0, retired=retired,
+        unversioned=version if unversioned else release.unversioned,
+    )  # fmt: skip
+
+
 def _require_registered(release: Release, versions: Collection[str], version: str) -> None:
     if version not in versions:
         known = ", ".join(sorted(versions)) or "none"

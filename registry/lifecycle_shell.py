@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from registry.catalog import Catalog
-from registry.lifecycle import ReleaseConflict, opening
-from registry.records import Model, Record, Release
+from registry.lifecycle import ReleaseConflict, opening, replace
+from registry.records import Model, Record, Release, Variant
 from registry.topic import REQUEST_S, Follower, forget, publish
 from streams.errors import Unreachable
 from streams.settings import KafkaSettings
@@ -55,17 +55,37 @@ def change(kafka: KafkaSettings, model: str, step: Change, *, reason: str = "") 
 
 
 def admitted(catalog: Catalog, records: Iterable[Record]) -> list[Record]:
-    """The records of a registration, behind the first release of each model that has none.
+    """The records of a registration, behind the releases that it needs.
 
-    So the first version of a model answers at once, and a further one waits for `canary` or `promote`.
+    The first version of a model answers at once, and a further one waits for `canary` or `promote`; unless its variants
+    have the names of the stable version's, as those of a new build do: then it takes that one's place, for nothing is
+    left of it to go on with.
     Raises: ReleaseRefused if several versions stand there and no release says which answers.
     """
     given = list(records)
-    first: dict[str, Release] = {}
+    made: dict[str, Release] = {}
     for record in given:
-        if isinstance(record, Model) and record.name not in catalog.releases and record.name not in first:
-            first[record.name] = _signed(opening(record.name, catalog.versions.of(record.name), record.version), "")
-    return [*first.values(), *given]
+        if not isinstance(record, Model) or record.name in made:
+            continue
+        release = catalog.releases.get(record.name)
+        if release is None:
+            release = opening(record.name, catalog.versions.of(record.name), record.version)
+            made[record.name] = _signed(release, "")
+        if record.version != release.stable and _overwritten(catalog, release, record, given):
+            plain = any(isinstance(each, Variant) and each.model == record.name and not each.version for each in given)
+            made[record.name] = _signed(replace(release, record.version, unversioned=plain), "")
+    return [*made.values(), *given]
+
+
+def _overwritten(catalog: Catalog, release: Release, model: Model, given: Iterable[Record]) -> bool:
+    """Whether these records of a new version stand under names that variants of the stable one have."""
+    known = [
+        catalog.variants.get(each.name) for each in given if isinstance(each, Variant) and each.model == model.name
+    ]
+    return any(
+        old is not None and old.model == model.name and (old.version or release.unversioned) == release.stable
+        for old in known
+    )
 
 
 def _signed(release: Release, reason: str) -> Release:

@@ -89,6 +89,15 @@ def test_promote_untried_version_with_force() -> None:
     assert lifecycle.promote(TRIED, VERSIONS, "3", force=True).canary == "2"
 
 
+def test_replace_takes_the_place_of_the_stable_version() -> None:
+    """The canary goes on, unless it is the one; and a version that had been retired is back."""
+    assert lifecycle.replace(TRIED, "3") == release(
+        6, "", stable="3", canary="2", share=0.1, unversioned="1", action="replace"
+    )
+    assert lifecycle.replace(TRIED, "2").canary == ""
+    assert lifecycle.replace(release(2, stable="1", retired=("3",)), "3").retired == ()
+
+
 def test_opening_keeps_what_answers_already() -> None:
     """A second version does not begin to answer by being registered; the first does."""
     assert opening("m", set(), "1").stable == "1"

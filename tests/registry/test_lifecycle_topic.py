@@ -9,13 +9,14 @@ from collections.abc import Collection
 import pytest
 
 from registry import lifecycle, topic
+from registry.catalog import Catalog
 from registry.lifecycle import ReleaseConflict
 from registry.lifecycle_shell import Change, admitted, change
 from registry.records import Release
 from streams.errors import HeadraceError
 from streams.settings import KafkaSettings
 from streams.topics import create
-from tests.registry.building import model, release, two_versions
+from tests.registry.building import model, release, two_versions, variant
 
 pytestmark = pytest.mark.kafka
 
@@ -87,6 +88,38 @@ def test_change_after_a_conflict_follows_the_winner(kafka: KafkaSettings) -> Non
     history = topic.read(kafka).versions.history("m")
     assert [(event.number, event.share) for event in history] == [(1, 0.0), (2, 0.1), (3, 0.3)]
     assert topic.read(kafka).versions.void("m") == []
+
+
+def test_admitted_new_build_under_the_same_names_takes_the_place_of_the_old() -> None:
+    """Nothing would answer otherwise: its variants are gone. Other names wait, and no release means the first."""
+    catalog = Catalog()
+    for record in [*two_versions(), release(1, stable="1", unversioned="1")]:
+        catalog.add(record)
+
+    built = admitted(catalog, [model("m", "build-b"), variant("m1", version="build-b")])
+    beside = admitted(catalog, [model("m", "3"), variant("m3", version="3")])
+
+    assert isinstance(built[0], Release)
+    assert (built[0].stable, built[0].number, built[0].action) == ("build-b", 2, "replace")
+    for record in built:
+        catalog.add(record)
+    assert catalog.serves(catalog.variants["m1"])
+    assert not any(isinstance(record, Release) for record in beside)
+
+
+@pytest.mark.parametrize("version", ["build-b", ""])
+def test_admitted_new_build_of_a_model_without_a_release(version: str) -> None:
+    """Registered before there were releases, and now built anew: one release, for the new build."""
+    catalog = Catalog()
+    for record in (model("m", "build-a"), variant("m1")):
+        catalog.add(record)
+
+    made = admitted(catalog, [model("m", "build-b"), variant("m1", version=version)])
+
+    assert [record.stable for record in made if isinstance(record, Release)] == ["build-b"]
+    for new in made:
+        catalog.add(new)
+    assert catalog.serves(catalog.variants["m1"])
 
 
 def test_admitted_first_version_answers_and_the_second_waits(kafka: KafkaSettings) -> None:
