@@ -32,7 +32,7 @@ from registry.predict_errors import Missed, left_out, predicted, table, unseen
 from registry.records import Model, Variant
 
 ROUNDS = 8  # four a profile
-EACH_S = 4.0  # for both profiles of a variant together
+EACH_S = 6.0  # for both profiles of a variant together; `headrace profile` takes 4 for half of the sizes
 VARIANTS_MAX = 24
 SEED = 4
 RANDOM_DRAWS = 10
