@@ -42,6 +42,8 @@ PURE = [
     *(f"executors/{name}.py" for name in ("batching", "choosing", "cores", "deadlines", "decoding", "events")),
     *(f"executors/{name}.py" for name in ("finishing", "job", "kept", "machine", "okheaders", "processing")),
     *(f"executors/{name}.py" for name in ("queue", "rate", "stock")),
+    "executors/devices.py",
+    *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
     "headrace/restarts.py",
     "headrace/violations.py",
 ]
