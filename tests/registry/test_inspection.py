@@ -201,6 +201,22 @@ def test_look_damaged_file_is_refused(kind: Any, damage: str, tmp_path: Path, he
         look(kind, path, factory="tests.registry.test_inspection:Tiny")
 
 
+def test_look_weights_that_are_nan_are_refused_in_torch_too(tmp_path: Path, here: None) -> None:
+    """In a state dict, and in a program that was exported so."""
+    import torch
+
+    spoiled = torch.full((CLASSES, FEATURES), float("nan"))
+    with pytest.raises(BadArtifact, match=r"w\.pt: 12 weights of 'weight' are NaN"):
+        look("factory", weights(tmp_path / "w.pt", weight=spoiled), factory="tests.registry.test_inspection:Tiny")
+    layer = Tiny()
+    layer.load_state_dict({"weight": spoiled})
+    batch = ({0: torch.export.Dim("n", min=1)},)
+    program = torch.export.export(layer.eval(), (torch.zeros(2, FEATURES),), dynamic_shapes=batch)
+    torch.export.save(program, tmp_path / "m.pt2")
+    with pytest.raises(BadArtifact, match=r"m\.pt2: 12 weights of 'weight' are NaN"):
+        look("pt2", tmp_path / "m.pt2")
+
+
 def test_look_state_dict_that_is_a_pickle_bomb_is_refused(tmp_path: Path, here: None) -> None:
     """torch's restricted loader knows tensors only."""
     path, mark = tmp_path / "w.pt", tmp_path / "exploded"
