@@ -21,6 +21,7 @@ from streams.errors import ServerFault
 
 Array = np.ndarray[Any, Any]
 
+RECIPE = "2"  # counts up with every change of how models are converted
 QUANTISED = {"ConvInteger", "MatMulInteger", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "DynamicQuantizeLSTM"}
 
 
@@ -32,8 +33,8 @@ class CannotConvert(ServerFault):
 
 
 def versions() -> dict[str, str]:
-    """The libraries whose change may change what comes out."""
-    return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    """What a conversion depends on besides the model: this recipe, and the libraries."""
+    return {"recipe": RECIPE, **{name: metadata.version(name) for name in ("onnx", "onnxruntime")}}
 
 
 def convert(
@@ -117,7 +118,7 @@ def _prepare(source: Path, target: Path) -> None:
     """Shapes inferred and constants folded, as the quantiser wants it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    quant_pre_process(str(source), str(target))
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)  # it would import torch, for nothing here
 
 
 def _check(target: Path, precision: str) -> None:
