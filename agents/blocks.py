@@ -15,9 +15,7 @@ from agents.reckoning import Lane
 from streams.clock import NEVER
 
 PROBES_MAX = 8  # live lanes looked at per block, at any fleet size, if one of them is in time
-SCAN_MAX = (
-    64  # lanes looked at before a group is given up: eight of fifty busy ones miss the free one (bench selection)
-)
+SCAN_MAX = 64  # lanes looked at before a group is given up: eight of fifty busy ones miss a free one too often
 SLACK_US = 5_000  # by which a prediction may be late before a block is left, or a query refused
 
 

@@ -83,6 +83,23 @@ def test_replay_of_a_compacted_topic_is_the_replay_from_zero(log: list[Write], d
     assert seen(fold(compacted(log, upto, tombstones=tombstones))) == seen(fold(log))
 
 
+def test_model_written_again_is_the_last_as_compaction_leaves_it() -> None:
+    """Without a release the version written last is meant, also if it was not the last to be written first."""
+    log = [(r.key, encode(r)) for r in (model("m", "1"), model("m", "2"), model("m", "1", accuracy=0.8))]
+
+    assert fold(log).models["m"] == fold(log[1:]).models["m"] == model("m", "1", accuracy=0.8)
+
+
+def test_refused_variant_is_listed_until_it_is_published_later() -> None:
+    """The last word counts, and it counts the same when the publication is deleted again."""
+    refused = RefusedVariant(variant="m1", model="m", stage="load", reason="no")
+    published, refusal = (variant("m1").key, encode(variant("m1"))), (refused.key, encode(refused))
+
+    assert fold([published, refusal]).refused == {"m1": refused}
+    assert fold([refusal, published]).refused == {}
+    assert fold([refusal, published, (variant("m1").key, None)]).refused == {"m1": refused}
+
+
 def test_release_of_two_with_one_number_the_first_holds() -> None:
     """The second writer had not seen the first; its event is void, and still is when a third follows."""
     first, second = release(2, "a", stable="1", canary="2", share=0.1), release(2, "b", stable="2")
