@@ -8,6 +8,7 @@ everything that it depends on, the compiler's version first. Inf2's SDK runs in 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -102,6 +103,7 @@ class Neuron:
         self._path, self._variant, self._model = path, variant, model
         self._sdk, self._cache, self._opened = SDKS[variant.hardware], cache or Compiled(), opened
         self._runtime: Runtime | None = None
+        self._release: Callable[[], object] | None = None
         self._handles: dict[int, int] = {}
         self.batches = ends(variant.batch_max)
         self.device_bytes = 0  # the runtime tells a process nothing of its core's memory
@@ -118,6 +120,8 @@ class Neuron:
             raise BackendMissing(f"{self._variant.name}: {self._sdk.compiler} has no {self._variant.precision}")
         try:
             self._runtime, _ = _runtimes.take(self._sdk.hardware, lambda: self._opened(self._sdk))
+            leave = (self._runtime, self._handles, self._sdk.hardware)
+            self._release = weakref.finalize(self, _leave, *leave)  # also of a lane that nobody closed
             for size in self.batches:
                 self._handles[size] = self._traced(self._runtime, size, form, arguments)
             rehearse(self, self._model, self._variant)
@@ -142,14 +146,10 @@ class Neuron:
         return checked(outputs, size, self._variant.name)[: len(batch)]
 
     def close(self) -> None:
-        if self._runtime is None:
-            return
-        for handle in self._handles.values():
-            self._runtime.unload(handle)
-        self._handles.clear()
-        if _runtimes.give_back(self._sdk.hardware):
-            self._runtime.close()
         self._runtime = None
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def _traced(self, runtime: Runtime, size: int, form: str, arguments: list[str]) -> int:
         """The handle of one size, compiled if nobody did before."""
@@ -185,3 +185,12 @@ class Neuron:
             )
         require_harmless(self._path, form, variant=self._variant.name)
         return form
+
+
+def _leave(runtime: Runtime, handles: dict[int, int], hardware: str) -> None:
+    """Give a lane's models back, and with the last lane the runtime."""
+    for handle in handles.values():
+        runtime.unload(handle)
+    handles.clear()
+    if _runtimes.give_back(hardware):
+        runtime.close()

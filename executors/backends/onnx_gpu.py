@@ -10,6 +10,7 @@ Inputs and outputs are bound to device memory that is allocated once a lane and 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -53,7 +54,7 @@ class OnnxGpu:
         self._path, self._variant, self._model, self._provider = path, variant, model, provider
         self._cache, self._gpu = cache or Compiled(), gpu
         self._session: Any = None
-        self._key: object = None
+        self._release: Callable[[], object] | None = None
         self._slots: dict[int, Slot] = {}
         self._device = "cuda"
         self.batches = doubling(variant.batch_max)
@@ -100,9 +101,9 @@ class OnnxGpu:
     def close(self) -> None:
         self._slots.clear()
         self._session = None
-        if self._key is not None:
-            _sessions.give_back(self._key)
-            self._key = None
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def _open(self, wanted: str, gpu: Gpu | None) -> bool:
         """Take or make the session; whether it was made."""
@@ -114,7 +115,7 @@ class OnnxGpu:
         key = (self._path, self._path.stat().st_mtime_ns, self._variant.name)
         limit = None if gpu is None else gpu.free_bytes - RESERVE_BYTES
         self._session, made = _sessions.take(key, lambda: self._make(cuda(limit_bytes=limit), wanted))
-        self._key = key
+        self._release = weakref.finalize(self, _sessions.give_back, key)  # also of a lane that nobody closed
         return made
 
     def _make(self, providers: Providers, wanted: str) -> Any:

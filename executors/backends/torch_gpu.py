@@ -11,6 +11,7 @@ Never run on a GPU by us.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class TorchGpu:
     ) -> None:  # fmt: skip
         self._path, self._variant, self._model = path, variant, model
         self._device, self._cuda, self._graphs = torch.device(device), cuda, graphs
-        self._key: object = None
+        self._release: Callable[[], bool | None] | None = None
         self._stream: Any = None
         self._pool: Any = None
         self._slots: dict[int, Slot] = {}
@@ -104,15 +105,15 @@ class TorchGpu:
     def close(self) -> None:
         self._slots.clear()
         self._pool = self._stream = None
-        if self._key is not None:
-            last, self._key = _models.give_back(self._key), None
+        if self._release is not None:
+            last, self._release = self._release(), None
             if last:
                 self._cuda.empty_cache()  # else the allocator keeps what another process, or variant, may need
 
     def _take(self) -> Forward:
         key = (self._path, self._path.stat().st_mtime_ns, self._variant.precision, self._variant.compiled, self._device)
         forward, _ = _models.take(key, self._make)
-        self._key = key
+        self._release = weakref.finalize(self, _models.give_back, key)  # also of a lane that nobody closed
         return forward
 
     def _make(self) -> Forward:

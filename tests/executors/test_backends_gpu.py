@@ -5,6 +5,7 @@ What is real here is onnxruntime's I/O binding, on host memory.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,15 @@ def test_onnx_wrong_batch_fails_and_the_next_runs(ort: RecordedOrt, tmp_path: Pa
             backend.run(wrong)
 
     assert backend.run(np.ones((1, FEATURES), "float32")).shape == (1, CLASSES)
+
+
+def test_onnx_lane_that_nobody_closed_leaves_nothing(ort: RecordedOrt, tmp_path: Path) -> None:
+    """A load that was given up elsewhere must not hold the device's memory."""
+    backend = onnx(tmp_path)
+    backend.load()
+    assert len(onnx_gpu._sessions) == 1
+
+    del backend
+    gc.collect()
+
+    assert len(onnx_gpu._sessions) == 0

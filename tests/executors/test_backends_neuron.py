@@ -6,6 +6,7 @@ with a fake `torch` and `torch_neuron` that know what the worker calls, and a fe
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import warnings
@@ -365,3 +366,16 @@ def test_child_of_something_else_is_refused(tmp_path: Path) -> None:
         child.versions()
     with pytest.raises(BackendMissing, match="cannot be run: No such file or directory"):
         Child(SDKS["inf1"], str(tmp_path / "none")).versions()
+
+
+def test_inf1_lane_that_nobody_closed_ends_its_child(inf1: Path, tmp_path: Path) -> None:
+    """The core is free for the next process."""
+    lane = on_inf1(tmp_path)
+    lane.load()
+    child = next(iter(neuron._runtimes._held.values()))[0]
+    assert isinstance(child, Child)
+
+    del lane
+    gc.collect()
+
+    assert child._process is None

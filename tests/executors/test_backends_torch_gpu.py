@@ -6,6 +6,7 @@ has without a device.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import threading
 from pathlib import Path
@@ -249,3 +250,15 @@ def test_torch_compiled_is_compiled_for_its_shapes_and_captured(
 
     assert asked == [{"dynamic": False}]
     assert backend.captured == (1, 2, 4, 6)
+
+
+def test_torch_lane_that_nobody_closed_leaves_nothing(no_models: None, tmp_path: Path) -> None:
+    """A load that was given up elsewhere must not hold the device's memory."""
+    backend = pt2(tmp_path)
+    backend.load()
+    assert len(torch_gpu._models) == 1
+
+    del backend
+    gc.collect()
+
+    assert len(torch_gpu._models) == 0
