@@ -1,4 +1,4 @@
-"""`headrace generate DIR`: try every way to run the models of a folder, and publish what holds if told to."""
+"""`headrace generate [DIR]`: try every way to run the models of a folder or of the registry, and publish what holds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from headrace.options import Config, Level, Set, configure, kafka_of
 from headrace.variants.folder import default_out, evidence_for
 from headrace.variants.generating import Generated, generate_variants
 from headrace.variants.judging import Rules
+from headrace.variants.registered import at_hand, stored
 from registry import manifest, topic
 from registry.records import Model, Record, RefusedVariant
 from streams.errors import BadSettings
 
 
 def generate(
-    folder: Annotated[Path, typer.Argument(file_okay=False, exists=True, help="Holds */model.json.")],
+    folder: Annotated[
+        Path | None, typer.Argument(file_okay=False, exists=True, help="Holds */model.json; left out: the registry.")
+    ] = None,
     only: Annotated[str, typer.Option(help="Models whose name fits.")] = "*",
     validation: Annotated[
         list[str] | None, typer.Option(metavar="TASK=FILE.npz", help="Labelled items of a task; may be repeated.")
@@ -41,9 +44,11 @@ def generate(
     Runs again where it was stopped: what is known is not tried again.
     """
     loaded = configure(config, pairs, level)
-    models = [each for each in manifest.read(folder) if isinstance(each, Model) and fnmatchcase(each.name, only)]
+    settings = loaded.settings.artifacts
+    known = topic.read(kafka_of(loaded)).models.values() if folder is None else manifest.read(folder)
+    models = [each for each in known if isinstance(each, Model) and fnmatchcase(each.name, only)]
     if not models:
-        raise BadSettings(f"{folder} has no model {only!r}")
+        raise BadSettings(f"{folder or 'the registry'} has no model {only!r}")
     labelled, pictured = _by_task(validation, "--validation"), _by_task(samples, "--samples")
     console = Console(stderr=True)
     records: list[Record] = []
@@ -55,14 +60,15 @@ def generate(
             def tell(name: str, share: float, done: int = done) -> None:
                 bars.update(bar, completed=done + share, description=name)
 
-            made = generate_variants(
-                model,
-                out=out or default_out(),
-                items=evidence_for(model, labelled.get(model.task), pictured.get(model.task)),
-                rules=Rules(accuracy_drop_max=accuracy_drop_max),
-                tell=tell,
-            )
-            records += [*made.variants, *made.refused]
+            with at_hand(model, settings) as (here, kept):
+                made = generate_variants(
+                    here,
+                    out=out or default_out(),
+                    items=evidence_for(here, labelled.get(model.task, kept), pictured.get(model.task)),
+                    rules=Rules(accuracy_drop_max=accuracy_drop_max),
+                    tell=tell,
+                )
+            records += [*(stored(made.variants, settings) if publish else made.variants), *made.refused]
             _rows(table, model, made)
     Console().print(table)
     refusals = sum(isinstance(record, RefusedVariant) for record in records)
