@@ -50,7 +50,7 @@ def served(got: Chosen | Refused | Parked) -> str:
 
 @pytest.mark.parametrize(("target", "kind"), [("t", TargetKind.TASK), ("m-old", TargetKind.MODEL)])
 def test_select_canary_answers_its_share_of_task_and_model(target: str, kind: TargetKind) -> None:
-    """A fifth of the queries that the stable version would answer, though another model is measured better than the canary."""
+    """A fifth of the queries that the stable version would answer, though another model is measured better."""
     pick, _ = routed(versions(new_accuracy=0.8), "old", "new", "poor")
 
     got = Counter(served(pick.select(ask(n, target, kind), now_us=T0)) for n in range(1_000))
