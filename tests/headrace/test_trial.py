@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ from streams.asking import Asked
 from streams.client import Client
 from streams.errors import HeadraceError
 from streams.payloads import encode_npy
+from streams.pending import Pending
 from streams.settings import KafkaSettings
 
 pytestmark = pytest.mark.kafka
@@ -143,6 +145,18 @@ def test_promote_canary_with_other_answers_is_refused(system: System) -> None:
     assert {row["what"]: row["finding"] for row in found["rows"]}["same answer"] == "worse"
 
     assert "not promoted: worse" in run(kafka, "promote", "m")[1]
-    assert run(kafka, "promote", "m", "--force", "--reason", "meant so")[0] == 0
+    what: Asked = {"task": "t", "slo_ms": 20_000}
+    with Client(kafka) as client:  # queries all the while
+        pendings: list[Pending] = []
+        end = time.monotonic() + 8
+        promoting = threading.Thread(target=run, args=(kafka, "promote", "m", "--force", "--reason", "meant so"))
+        promoting.start()
+        while time.monotonic() < end:
+            pendings.append(client.submit(item(len(pendings)), **what))
+            time.sleep(0.01)
+        promoting.join()
+        replies = client.results(pendings, 60)
+    assert {reply.outcome.value for reply in replies} == {"ok"}
+    assert {reply.attempt for reply in replies} == {1}  # drained: nothing was handed back
+    assert replies[-1].variant == "m/2"
     until(lambda: resident(system) == {"m/2"}, "the old version was not unloaded")
-    assert ask(kafka, 20) == {"m/2": 20}
