@@ -115,7 +115,7 @@ def pooled(size: int, rounds: Sequence[Timed]) -> Point:
     """
     whole = point(size, [took for timed in rounds for took in timed.took_ns])
     single = [point(size, timed.took_ns) for timed in rounds]
-    p50_us = statistics.median_high(one.p50_us for one in single)
+    p50_us = statistics.median_low(one.p50_us for one in single)  # what disturbs only slows
     enough = min(one.samples for one in single) >= SAMPLES_P99
     p99_us = statistics.median_high(one.p99_us for one in single) if enough else whole.p99_us
     return Point(
