@@ -15,7 +15,6 @@ from registry.records import Artifact, Model
 from tests.executors.models import CLASSES, FEATURES, WEIGHT, model
 
 ONNX = Machine(kind="test", cores=1, flags=frozenset({"avx512_vnni"}), frameworks=("onnxruntime",))
-TORCH = Machine(kind="test", cores=1, flags=frozenset({"avx512_bf16"}))
 
 
 def items(count: int = 60) -> Evidence:
