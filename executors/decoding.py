@@ -14,16 +14,17 @@ from streams.clock import NEVER
 
 PATIENT_SHARE = 9  # after so many timed payloads, one without a deadline: none starves
 WEIGHT = 0.1  # of the newest measurement
+BELIEVED_US = 1_000_000  # of a measurement: without another, the next payload is decoded in any case
 SPARE = 256  # ended entries that are not worth a rebuild
 
 
 class Decoding:
     """Payloads that wait for one of `decoders` threads. A job that is done meanwhile is passed over.
 
-    Units: `mean_us` of one payload here, and `slow_us`, which few exceed (mean + 2 mean deviations); 0 before one came.
+    Units: `mean_us` of one payload here, and its mean deviation; 0 before one came.
     """
 
-    __slots__ = ("_count", "_passed", "_patient", "_timed", "decoders", "deviation_us", "free", "mean_us")
+    __slots__ = ("_at_us", "_count", "_passed", "_patient", "_timed", "decoders", "deviation_us", "free", "mean_us")
 
     def __init__(self, decoders: int) -> None:
         assert decoders >= 1
@@ -32,11 +33,17 @@ class Decoding:
         self.deviation_us = 0.0
         self._timed: list[tuple[int, int, Job]] = []
         self._patient: deque[Job] = deque()
+        self._at_us = 0
         self._count = 0
         self._passed = 0
 
-    @property
-    def slow_us(self) -> int:
+    def slow_us(self, now_us: int) -> int:
+        """What few payloads exceed: the mean and two deviations; 0 if that is not known, or not any more.
+
+        If nobody were decoded because of one huge photograph, nothing would ever be measured again.
+        """
+        if abs(now_us - self._at_us) > BELIEVED_US:
+            self.mean_us = self.deviation_us = 0.0
         return round(self.mean_us + 2 * self.deviation_us)
 
     @property
@@ -78,9 +85,10 @@ class Decoding:
         self._passed = self._passed + 1 if self._patient else 0
         return heapq.heappop(self._timed)[2], True
 
-    def took(self, us: int) -> None:
+    def took(self, us: int, *, now_us: int) -> None:
         """Note how long a payload took, which frees its decoder."""
         self.free += 1
+        self._at_us = now_us
         assert self.free <= self.decoders
         if not self.mean_us:
             self.mean_us, self.deviation_us = us, us / 2

@@ -83,9 +83,9 @@ class Machine:
             case Arrived(jobs):
                 self._arrived(jobs, now_us, out)
             case Prepared(job, took_us):
-                self._prepared(job, took_us, out)
+                self._prepared(job, took_us, now_us, out)
             case Spoiled(job, took_us):
-                self._decoded(job, took_us)
+                self._decoded(job, took_us, now_us)
                 if not job.done:
                     self._settle(job, Fail(job, None), out)
             case BatchFinished(batch_id, took_us):
@@ -148,8 +148,8 @@ class Machine:
         for stock, count in counts.items():
             stock.rate.add(count, now_us=now_us)
 
-    def _prepared(self, job: Job, took_us: int, out: list[Command]) -> None:
-        stock = self._decoded(job, took_us)
+    def _prepared(self, job: Job, took_us: int, now_us: int, out: list[Command]) -> None:
+        stock = self._decoded(job, took_us, now_us)
         if job.done:
             return
         job.ready = True
@@ -158,10 +158,10 @@ class Machine:
         else:
             stock.push(job)
 
-    def _decoded(self, job: Job, took_us: int) -> Stock | None:
+    def _decoded(self, job: Job, took_us: int, now_us: int) -> Stock | None:
         if job.decoding:
             job.decoding = False
-            self._decoding.took(took_us)
+            self._decoding.took(took_us, now_us=now_us)
         return self._forget_preparing(job)
 
     def _forget_preparing(self, job: Job) -> Stock | None:
@@ -178,7 +178,9 @@ class Machine:
             if timed and self._window_drop:
                 stock = self._stocks[job.variant]  # an unloaded variant's jobs are done
                 size = min(len(stock.timed) + 1, stock.size_max)
-                ends_us = now_us + decoding.slow_us + self.busy_us(now_us) + stock.run_us[size] + self._reserve_us
+                ends_us = (
+                    now_us + decoding.slow_us(now_us) + self.busy_us(now_us) + stock.run_us[size] + self._reserve_us
+                )
                 if ends_us > job.deadline_us:
                     if job.late_ok:
                         decoding.wait(job)

@@ -59,6 +59,19 @@ def test_machine_first_payload_is_decoded_however_tight() -> None:
     assert bench.arrive(a) == [Decode(a)]
 
 
+def test_machine_one_huge_payload_does_not_end_all_decoding() -> None:
+    """It took 5 s; a second later that is forgotten, and the next one is measured rather than let go as well."""
+    bench = Bench()
+    huge, soon, later = bench.job(9_000, heavy=True), bench.job(6_000, heavy=True), bench.job(8_000, heavy=True)
+    bench.arrive(huge)
+    bench.at(5_000).prepared(huge, took_ms=5_000)
+
+    assert bench.at(5_900).arrive(soon) == [Expire(soon, "would_be_late")]
+    assert bench.at(6_100).arrive(later) == [Decode(later)]
+    bench.at(6_110).prepared(later, took_ms=10)
+    assert bench.arrive(bench.job(6_200, heavy=True)) == [Decode(bench.jobs[-1])]
+
+
 def test_machine_window_drop_off_decodes_what_will_be_late() -> None:
     """The ablation lets nobody go here either."""
     bench = Bench(window_drop=False)
