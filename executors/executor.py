@@ -56,6 +56,7 @@ from streams.records import Dispatch
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # the longest sleep: deliveries are acknowledged and telemetry goes out at least this often
+HOLD_S = 0.001  # the longest sleep while answers wait for the last ones to arrive
 LEAVE_MIN_S = 1.0  # a withdrawn variant stays, for what routers sent before they knew
 LEAVE_MAX_S = 60.0  # and no longer than this: what still waits is handed back
 DRAIN_INBOX = 64  # items handled before deadlines are looked at again
@@ -143,6 +144,8 @@ class Executor:
 
     def _listen(self, wait_s: float) -> None:
         """Wait for an item, handle what came, and do what is due."""
+        if self._outlet.holds:
+            wait_s = min(wait_s, HOLD_S)
         if self._batches.quick:
             wait_s = 0.0
         else:

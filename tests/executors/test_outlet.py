@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from executors.held import Held
-from executors.outlet import LEAK_US, MANY, Outlet, Pace
+from executors.outlet import ALONE_MAX, LEAK_US, MANY, Outlet, Pace
 from streams.clock import NEVER
 from streams.prefix import Prefix
 from streams.records import Dispatch
@@ -66,6 +66,7 @@ class Queries:
         self.outlet = Outlet(kafka, self.acked)
         self.outlet_topic = kafka.topic
         self.ends: dict[int, str] = {}
+        self.sent = 0
 
     def acked(self, held: list[Held]) -> None:
         for one in held:
@@ -79,18 +80,36 @@ class Queries:
         assert held.offset not in self.ends
         self.ends[held.offset] = "no topic" if error.code() in PERMANENT else error.name()
 
-    def answer(self, topic: str, count: int) -> None:
+    def send(self, topic: str, count: int, *, now_us: int = 0) -> None:
         """Answer so many queries at once; offsets go on from the last."""
-        self.outlet.expect(count, now_us=0)
+        self.outlet.expect(count, now_us=now_us)
         dispatch = Dispatch(query_id="q", variant="v", deadline_us=NEVER, arrived_us=0, reply_topic=topic)
-        first = len(self.ends)
-        for offset in range(first, first + count):
+        for offset in range(self.sent, self.sent + count):
             held = Held(cast("Message", None), Prefix(0, fence=0), offset, dispatch, False, self)
             self.outlet.answer(held, topic, b"{}", key="q", partition=-1, headers=[])
+        self.sent += count
+
+    def answer(self, topic: str, count: int) -> None:
+        """The same, and wait for what becomes of them."""
+        self.send(topic, count)
+        self.wait()
+
+    def holds(self) -> bool:
+        return self.outlet.holds
+
+    def wait(self) -> None:
         end = time.monotonic() + END_S
-        while len(self.ends) < first + count:
+        while len(self.ends) < self.sent:
             assert time.monotonic() < end, self.ends
             self.outlet.poll(0.01)
+
+
+@pytest.fixture
+def slow(bootstrap: str) -> Iterator[Queries]:
+    """As with a broker that takes 0.3 s."""
+    made = Queries(fresh_kafka(bootstrap, result_partitions=1, properties={"linger.ms": "300"}))
+    yield made
+    made.outlet.close(5)
 
 
 @pytest.fixture
@@ -136,3 +155,47 @@ def test_outlet_tells_senders_of_a_burst_outside_its_bookkeeping(queries: Querie
         outlet.poll(0.01)
 
     assert sum(error is None for error in said) == MANY
+
+
+@pytest.mark.kafka
+def test_outlet_holds_a_burst_until_the_last_one_has_arrived(slow: Queries) -> None:
+    """Else the fifth request of a slow broker would have librdkafka's thread spin."""
+    topic = slow.outlet_topic("results")
+    slow.send(topic, MANY)
+    slow.outlet.poll()
+    assert not slow.holds()
+    slow.send(topic, MANY)
+    slow.outlet.poll()
+
+    assert slow.holds()
+    assert slow.ends == {}
+    slow.wait()
+    assert not slow.holds()
+    assert list(slow.ends) == list(range(2 * MANY))
+
+
+@pytest.mark.kafka
+def test_outlet_lone_answers_of_a_slow_broker_become_a_burst(slow: Queries) -> None:
+    """However slowly they come: ALONE_MAX are on their way, the next goes the other way, and all arrive."""
+    topic = slow.outlet_topic("results")
+    for n in range(ALONE_MAX + 1):
+        assert not slow.holds()
+        slow.send(topic, 1, now_us=n * 1_000_000)
+
+    assert slow.holds()
+    slow.wait()
+    assert set(slow.ends.values()) == {"acked"}
+
+
+@pytest.mark.kafka
+def test_outlet_flush_takes_what_is_held_along(slow: Queries) -> None:
+    """Nothing is left behind at the end."""
+    topic = slow.outlet_topic("results")
+    for _ in range(3):
+        slow.send(topic, MANY)
+        slow.outlet.poll()
+
+    assert len(slow.outlet) > 0
+    assert slow.outlet.flush(END_S) == 0
+    assert len(slow.ends) == slow.sent
+    assert len(slow.outlet) == 0
