@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from streams.answers import read_answer
 from streams.clock import wall_us
@@ -21,6 +21,7 @@ from streams.watermark import end_offset
 
 QueryMaker = Callable[[int], tuple[bytes, list[tuple[str, str | bytes]]]]  # index -> value, headers
 
+FLUSH_S = 30.0  # longer than the producer keeps a record that it cannot deliver
 LATE_START_S = 0.25  # a generator that falls further behind than this is no longer open-loop; it says so
 
 
@@ -78,7 +79,7 @@ class Answers(threading.Thread):
 
 
 class Sent(NamedTuple):
-    """What a load sent: id -> when, wall clock microseconds."""
+    """What a load sent and the broker acknowledged: id -> when, wall clock microseconds."""
 
     at_us: dict[str, int]
     behind_s: float
@@ -94,6 +95,7 @@ class Load:
         self._partition = str(reply_partition)
         self._rng = np.random.default_rng(seed)
         self._sent = 0
+        self._undelivered: set[str] = set()
         self._tag = f"{wall_us():x}"
 
     def send(self, *, rate_qps: float, seconds: float, poisson: bool = True) -> Sent:
@@ -109,7 +111,9 @@ class Load:
             else:
                 behind = max(behind, -wait)
             self.one(at_us)
-        self._producer.flush(10)
+        self._producer.flush(FLUSH_S)
+        for name in self._undelivered:
+            at_us.pop(name, None)
         return Sent(at_us, behind)
 
     def repeat(self, query_id: str) -> None:
@@ -127,9 +131,15 @@ class Load:
         self._sent += 1
         at_us[name] = wall_us()
         self._producer.produce(
-            self._topic, value, key=name, headers=[("query-id", name), ("reply-partition", self._partition), *headers]
-        )
+            self._topic, value, key=name, headers=[("query-id", name), ("reply-partition", self._partition), *headers],
+            on_delivery=self._delivered,
+        )  # fmt: skip
         return name
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """A query that the broker never acknowledged, since it was away for too long, is nobody's to answer."""
+        if error is not None:
+            self._undelivered.add(str(message.key(), "ascii"))  # type: ignore[arg-type]
 
     def _instants(self, rate_qps: float, seconds: float, *, poisson: bool) -> Iterator[float]:
         at = 0.0
