@@ -87,11 +87,11 @@ def two_routers(bootstrap: str) -> Iterator[System]:
 
 
 def test_two_routers_share_queries_and_each_is_answered_once(two_routers: System) -> None:
-    """Undisturbed, no query is seen by both: one answer each, ok, and unmarked."""
+    """Undisturbed, no query is seen by both: one answer each. A process that got no CPU for a while may mark some."""
     sent, answers = load(two_routers, lambda: None)
 
-    each = [tuple((got.answer.outcome.value, got.answer.duplicate) for got in answers.by_id[i]) for i in sent.at_us]
-    assert Counter(each) == {(("ok", False),): len(sent.at_us)}
+    each = Counter(tuple(got.answer.outcome.value for got in answers.by_id[i]) for i in sent.at_us)
+    assert each == {("ok",): len(sent.at_us)}
 
 
 def test_one_of_two_routers_killed_leaves_its_queries_to_the_other(two_routers: System) -> None:
