@@ -1,10 +1,10 @@
 """Where an executor's records leave: at once while they are few, together where they are many.
 
-librdkafka sends what it has as soon as it has it. Of a batch of 32 answers that makes a request for each few of them,
-and once five are on their way while more records wait, its thread spins until one returns: half of an executor's CPU,
-and all of a core while a broker stalls. A linger of 1 ms makes few requests of many records, but would cost a lone
-answer a third of its time. So there are two ways: one for lone records, and one for bursts, on which the next burst
-is held until the broker has the last.
+librdkafka sends what it has as soon as it has it. An idempotent producer (2.16) sends no more to a partition while five
+records are on their way there, and where more are due by then its thread spins until the broker answers: half of an
+executor's CPU for batches of 32, and all of a core while a broker stalls. A linger of 1 ms makes one request of a
+burst, but would cost a lone answer a third of its time. So there are two ways: one for lone records, and one for
+bursts, on which the next burst is held until the broker has the last.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from streams.settings import KafkaSettings
 LINGER_MS = 1
 LEAK_US = 500  # records that leave more slowly than one each 500 us gain little by waiting 1 ms for one another
 MANY = 4
-ALONE_MAX = 4  # lone records on their way at once: one fewer than the requests at which librdkafka's thread spins
+ALONE_MAX = 4  # lone records on their way at once, that none waits beside five
+BURST_MAX = 256  # records that leave together: more take longer to hand over than the linger
 
 
 class Pace:
@@ -146,9 +147,9 @@ class Outlet(Outbox):
         return not self._many and super().__len__() < ALONE_MAX
 
     def _release(self) -> None:
-        """Let everything that is held leave together."""
+        """Let what is held leave together."""
         held = self._held
-        while held:
+        for _ in range(min(len(held), BURST_MAX)):
             burst = held[0]
             try:
                 self._bursts.send(*burst)

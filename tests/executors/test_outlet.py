@@ -159,7 +159,7 @@ def test_outlet_tells_senders_of_a_burst_outside_its_bookkeeping(queries: Querie
 
 @pytest.mark.kafka
 def test_outlet_holds_a_burst_until_the_last_one_has_arrived(slow: Queries) -> None:
-    """Else the fifth request of a slow broker would have librdkafka's thread spin."""
+    """Else librdkafka's thread would spin until a slow broker has the first."""
     topic = slow.outlet_topic("results")
     slow.send(topic, MANY)
     slow.outlet.poll()
