@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from registry.records import Artifact, Model
+from streams.folders import cache_folder
 
 Progress = Callable[[str, float], None]
 """Told what is being built and which share (0..1) of this task's models is done."""
@@ -108,12 +108,8 @@ def sha256(path: Path) -> str:
 
 
 def default_out() -> Path:
-    """`models` in this user's cache: `HEADRACE_CACHE_DIR`, else the XDG cache, else `~/.cache`."""
-    own = os.environ.get("HEADRACE_CACHE_DIR")
-    if own:
-        return Path(own).expanduser().resolve() / "models"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "headrace" / "models"
+    """`models` in this user's cache."""
+    return cache_folder() / "models"
 
 
 def _publish(model: Model, staged: Path, out: Path) -> ModelArtifact:

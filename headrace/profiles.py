@@ -13,6 +13,7 @@ import msgspec
 
 from registry.catalog import Catalog
 from registry.records import Profile, Record
+from streams.folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +140,5 @@ def _write(kept: list[Kept]) -> None:
 
 
 def _file() -> Path:
-    """Beside the models and the broker's jars: HEADRACE_CACHE_DIR, else the XDG cache, else ~/.cache."""
-    own = os.environ.get("HEADRACE_CACHE_DIR")
-    if own:
-        return Path(own).expanduser() / FILE
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / FILE
+    """Beside the models and the broker's jars."""
+    return cache_folder() / FILE

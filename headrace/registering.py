@@ -23,9 +23,10 @@ from registry.records import Model, Record
 from registry.register import Registered, VersionTaken
 from registry.register_memory import Memory, key_of
 from registry.registration import Registration
-from registry.store import ArtifactSettings, cache_folder, open_artifacts
+from registry.store import ArtifactSettings, open_artifacts
 from streams.blobs import Store
 from streams.errors import ModelFailed
+from streams.folders import cache_folder
 
 Progress = Callable[[str], None]
 

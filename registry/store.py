@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from streams.blobs import BlobSettings, Store, open_store
+from streams.folders import cache_folder, data_folder
 
 ENV = "HEADRACE_ARTIFACTS__"
 
@@ -20,20 +21,6 @@ ENV = "HEADRACE_ARTIFACTS__"
 def _given(key: str, default: Callable[[], str] = str) -> Callable[[], str]:
     """From the environment, so that a program that registers finds the store without a settings file."""
     return lambda: os.environ.get(ENV + key.upper()) or default()
-
-
-def data_folder() -> Path:
-    """Of this user: `HEADRACE_DATA_DIR`, else `headrace` in the XDG data folder, else in `~/.local/share`."""
-    own = os.environ.get("HEADRACE_DATA_DIR")
-    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(own).expanduser().resolve() if own else base / "headrace"
-
-
-def cache_folder() -> Path:
-    """Of this user: `HEADRACE_CACHE_DIR`, else `headrace` in the XDG cache, else in `~/.cache`."""
-    own = os.environ.get("HEADRACE_CACHE_DIR")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(own).expanduser().resolve() if own else base / "headrace"
 
 
 class ArtifactSettings(BaseModel):

@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from streams.folders import cache_folder
+
 ABOUT = "about.json"
 BYTES_MAX = 20 << 30
 
@@ -24,11 +26,8 @@ def key(parts: dict[str, str]) -> str:
 
 
 def default_folder() -> Path:
-    """Beside the models: HEADRACE_CACHE_DIR, else the XDG cache, else ~/.cache."""
-    own = os.environ.get("HEADRACE_CACHE_DIR")
-    if own:
-        return Path(own).expanduser() / "compiled"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / "compiled"
+    """Beside the models."""
+    return cache_folder() / "compiled"
 
 
 class Compiled:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from executors.backends.protocol import BackendMissing
-from registry.store import cache_folder
+from streams.folders import cache_folder
 
 if TYPE_CHECKING:
     import torch

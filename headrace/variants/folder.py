@@ -8,7 +8,7 @@ from headrace.variants import evidence, photographs
 from headrace.variants.evidence import Evidence
 from registry import dataset
 from registry.records import Model
-from registry.store import cache_folder
+from streams.folders import cache_folder
 
 
 def default_out() -> Path:

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from streams.broker.errors import BrokenCache, DiskSpaceShort
+from streams.folders import CACHE_ENV, cache_folder
 
 KAFKA_VERSION = "4.3.0"
-CACHE_ENV = "HEADRACE_CACHE_DIR"
 STAMP = "verified.json"
 MIB = 1 << 20
 
@@ -69,11 +69,8 @@ def parse(text: str) -> tuple[Jar, ...]:
 
 
 def cache_dir() -> Path:
-    """This user's cache of this Kafka: `HEADRACE_CACHE_DIR`, else the XDG cache, else `~/.cache`."""
-    if own := os.environ.get(CACHE_ENV):
-        return Path(own).expanduser().resolve() / f"kafka-{KAFKA_VERSION}"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "headrace" / f"kafka-{KAFKA_VERSION}"
+    """This user's cache of this Kafka."""
+    return cache_folder() / f"kafka-{KAFKA_VERSION}"
 
 
 def stamped(jars: Iterable[Jar], folder: Path) -> bool:

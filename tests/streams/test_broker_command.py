@@ -10,8 +10,8 @@ import typer
 from typer.testing import CliRunner
 
 from headrace.commands.broker import broker
-from streams.broker.jars import CACHE_ENV
 from streams.broker.ports import HOST
+from streams.folders import CACHE_ENV
 
 APP = typer.Typer()
 APP.command()(broker)

@@ -12,6 +12,7 @@ import pytest
 
 from streams.broker import BrokenCache, DiskSpaceShort, FetchFailed, LocalExtraMissing, fetch, jars, java
 from streams.broker.jars import Jar
+from streams.folders import CACHE_ENV
 
 CONTENT = {f"a{index}-1.jar": f"jar {index}".encode() for index in range(3)}
 JARS = tuple(
@@ -145,11 +146,11 @@ def test_cache_dir_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
     """Our own variable first, then XDG's, then the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv(jars.CACHE_ENV, raising=False)
+    monkeypatch.delenv(CACHE_ENV, raising=False)
     home = jars.cache_dir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     xdg = jars.cache_dir()
-    monkeypatch.setenv(jars.CACHE_ENV, str(tmp_path / "own"))
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path / "own"))
 
     assert home == tmp_path / "home/.cache/headrace/kafka-4.3.0"
     assert xdg == tmp_path / "xdg/headrace/kafka-4.3.0"
