@@ -74,6 +74,16 @@ def check_program(path: Path, *, bytes_max: int = BYTES_MAX) -> bool:
     return clean
 
 
+def samples(path: Path, *, bytes_max: int = BYTES_MAX) -> bytes:
+    """The example inputs of a checked program, a pickle; empty if it carries none.
+
+    Raises: BadArtifact.
+    """
+    with opened(path, bytes_max=bytes_max) as archive:
+        root = _root(archive, path.name)
+        return b"".join(archive.read(name) for name in archive.namelist() if _SAMPLES.fullmatch(name[len(root) :]))
+
+
 def stripped(source: Path, target: Path, *, bytes_max: int = BYTES_MAX) -> None:
     """A copy of a checked program without its example inputs; the same content gives the same file."""
     with opened(source, bytes_max=bytes_max) as archive, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as copy:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from executors.backends.padding import stepped
-from executors.backends.protocol import Array, ArtifactBroken, Backend, LoadFailed
-from registry.archives import BadArtifact, check_program
+from executors.backends.protocol import Array, Backend, LoadFailed
 from registry.latency import Point
-from registry.programs import UnsafeArtifact
 from registry.records import Model
-from registry.scripts import check_script
 from streams.errors import ModelFailed
 
 RESERVE_BYTES = 512 << 20  # of a device's memory: contexts and library handles, which no allocator counts
@@ -71,23 +67,6 @@ def require_items(batch: Array, model: Model, *, variant: str) -> None:
             f"{variant}: items of {list(batch.shape[1:])} {batch.dtype} are not {list(model.input_shape)} "
             f"{model.input_dtype}"
         )
-
-
-def require_harmless(path: Path, form: Literal["pt2", "torchscript"], *, variant: str) -> None:
-    """Refuse a file whose loading could run code of whoever made it; it may not have come through our registration.
-
-    Raises: ArtifactBroken.
-    """
-    try:
-        if form == "torchscript":
-            check_script(path)
-            return
-        check_program(path)
-    except (BadArtifact, UnsafeArtifact) as refused:
-        raise ArtifactBroken(f"{variant}: {refused.message}") from refused
-    from executors.backends.pytorch import refuse_pickles
-
-    refuse_pickles(path)  # of example inputs, which the check lets stand and torch would read
 
 
 class Shared(Generic[T]):

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from executors.backends.compiled import Compiled
-from executors.backends.device import Shared, require_harmless, require_items
+from executors.backends.device import Shared, require_items
+from executors.backends.harmless import require_harmless
 from executors.backends.neuron_child import Child
 from executors.backends.neuron_sdk import SDKS, Sdk, casts, explain
 from executors.backends.neuron_worker import Engine

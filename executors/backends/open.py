@@ -8,8 +8,6 @@ from pathlib import Path
 
 from executors.artifacts import Artifacts, Held
 from executors.backends.protocol import ArtifactBroken, Backend, BackendMissing
-from registry.archives import BadArtifact, check_program
-from registry.programs import UnsafeArtifact
 from registry.records import Model, Variant
 from registry.store import ArtifactSettings
 
@@ -76,15 +74,7 @@ def _backend(variant: Variant) -> Callable[[Path, Variant, Model], Backend]:
         raise BackendMissing(
             f'{variant.name}: {variant.framework} cannot be imported ({error}); pip install "headrace[{extra}]"'
         ) from error
-
-    def checked(path: Path, variant: Variant, model: Model) -> Backend:
-        try:
-            check_program(path)  # it may not have come through our registration
-        except (BadArtifact, UnsafeArtifact) as refused:
-            raise ArtifactBroken(f"{variant.name}: {refused.message}") from refused
-        return Torch(path, variant, model)
-
-    return checked
+    return Torch
 
 
 def _here() -> Artifacts:

@@ -13,12 +13,8 @@ not used by an exported program.
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import pickle
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,12 +27,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from executors.backends.compiling import compiled
-from executors.backends.protocol import Array, ArtifactBroken, LoadFailed, checked, rehearse
+from executors.backends.harmless import require_harmless
+from executors.backends.protocol import Array, LoadFailed, checked, rehearse
 from registry.records import Model, Variant
 from streams.errors import ModelFailed
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-JSON_BYTES_MAX = 64 << 20  # of a table of weights inside the archive; a real one has ~200 bytes a weight
 
 _loading = threading.Lock()  # two torch.export.load at once: AssertionError("_CURRENT_DESERIALIZER is already set")
 
@@ -45,6 +41,8 @@ class Torch:
     """One exported program on up to `width` threads of OpenMP, the calling thread among them."""
 
     def __init__(self, path: Path, variant: Variant, model: Model) -> None:
+        """Raises: ArtifactBroken if loading the file could run code."""
+        require_harmless(path, "pt2", variant=variant.name)  # here, so that it is known without loading
         self._path, self._variant, self._model = path, variant, model
         self._dtype = DTYPES.get(variant.precision)  # None: as the program has it
         self._module: Callable[[torch.Tensor], Any] | None = None
@@ -57,7 +55,6 @@ class Torch:
         if self._variant.precision not in DTYPES:
             known = ", ".join(DTYPES)
             raise LoadFailed(f"{self._variant.name}: precision {self._variant.precision!r} is not one of {known}")
-        refuse_pickles(self._path)
         use_threads(self._variant.width)
         try:
             with _loading:
@@ -97,45 +94,3 @@ def use_threads(width: int) -> None:
     """Let the calling thread's operations use `width` threads, without touching those of other threads."""
     if torch.get_num_threads() != width:  # the look itself initialises a new thread, see above
         torch.set_num_threads(width)
-
-
-def refuse_pickles(path: Path) -> None:
-    """Refuse an exported program with anything in it that loading would unpickle.
-
-    torch.export.load unpickles sample inputs, constants that are objects, and weights marked so; a program of
-    plain tensors needs none of it (sample inputs are read by torch's restricted loader).
-
-    Raises: ArtifactBroken.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if len(set(names)) != len(names):
-                raise ArtifactBroken(f"{path.name}: two members have one name")
-            for name in names:
-                _refuse_pickle(archive, name, path.name)
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ArtifactBroken(f"{path.name} is not an exported program: {error}") from error
-
-
-def _refuse_pickle(archive: zipfile.ZipFile, name: str, artifact: str) -> None:
-    folder, _, base = name.rpartition("/")
-    if folder.endswith("sample_inputs"):
-        if not archive.getinfo(name).file_size:
-            return  # left out at export; torch loads none then
-        try:
-            torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ArtifactBroken(f"{artifact}: {name} is not plain tensors: {error}") from error
-    elif base.endswith((".pt", ".pkl", ".pickle")) or base.startswith(("custom_obj_", "opaque_obj_")):
-        raise ArtifactBroken(f"{artifact}: {name} would be unpickled; export a program of plain tensors")
-    elif base.endswith("_config.json"):
-        if (size := archive.getinfo(name).file_size) > JSON_BYTES_MAX:
-            raise ArtifactBroken(f"{artifact}: {name} has {size} bytes > {JSON_BYTES_MAX}")
-        try:
-            table = json.loads(archive.read(name))["config"]
-            pickled = [key for key, row in table.items() if row.get("use_pickle")]
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ArtifactBroken(f"{artifact}: {name} is not a table of tensors: {error!r}") from error
-        if pickled:
-            raise ArtifactBroken(f"{artifact}: {pickled[:3]} would be unpickled; export a program of plain tensors")

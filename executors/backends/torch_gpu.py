@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch.export.passes import move_to_device_pass
 
-from executors.backends.device import Shared, require_fit, require_harmless, require_items
+from executors.backends.device import Shared, require_fit, require_items
+from executors.backends.harmless import require_harmless
 from executors.backends.padding import doubling, pad, size_for
 from executors.backends.protocol import Array, BackendMissing, LoadFailed, checked, rehearse
 from executors.backends.pytorch import _loading as loading
