@@ -69,16 +69,11 @@ def router(kafka: KafkaSettings, total: int) -> dict[str, float]:
     from agents.worker import run
     from benchmarks.router import ROUTER
     from streams.observe import ObserveSettings
-    from streams.prefix import Prefix
     from streams.reader import InFlight, Reader
 
     meter = Meter(total)
 
     class CountingReader(Reader):
-        def finish(self, prefix: Prefix, offset: int) -> None:
-            super().finish(prefix, offset)
-            meter.add()
-
         def finish_all(self, items: Sequence[InFlight]) -> None:
             super().finish_all(items)
             meter.add(len(items))

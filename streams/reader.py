@@ -56,6 +56,13 @@ class InFlight(Protocol):
     def offset(self) -> int: ...
 
 
+class Finished(NamedTuple):
+    """A record that was finished by itself."""
+
+    prefix: Prefix
+    offset: int
+
+
 class Reader(threading.Thread):
     """Reads one topic as a member of a group and hands lists of `Taken` to `sink` (called in this thread).
 
@@ -99,8 +106,7 @@ class Reader(threading.Thread):
         self._on_owned = on_owned
         self._on_revoked = on_revoked
         self._prefixes: dict[int, Prefix] = {}
-        self._finished: deque[tuple[Prefix, int]] = deque()
-        self._finished_lists: deque[Sequence[InFlight]] = deque()
+        self._finished: deque[Sequence[InFlight]] = deque()
         self._in_flight = 0
         self._turn = threading.Semaphore(1)
         self._rest: Callable[[float], object] = time.sleep
@@ -122,11 +128,11 @@ class Reader(threading.Thread):
 
     def finish(self, prefix: Prefix, offset: int) -> None:
         """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
-        self._finished.append((prefix, offset))
+        self.finish_all((Finished(prefix, offset),))
 
     def finish_all(self, items: Sequence[InFlight]) -> None:
         """The same for many, which count as finished in this order."""
-        self._finished_lists.append(items)
+        self._finished.append(items)
 
     def more(self, rest: Callable[[float], object] = time.sleep) -> list[Taken]:
         """Read on without waiting; only for who has the turn. Empty: nothing is there, or no more may be taken.
@@ -262,17 +268,13 @@ class Reader(threading.Thread):
         return new
 
     def _settle(self) -> None:
-        finished, lists = self._finished, self._finished_lists
-        if not finished and not lists:
+        finished = self._finished
+        if not finished:
             return
         before = sum(map(len, self._prefixes.values()))
         store: dict[Prefix, int] = {}
         while finished:
-            prefix, offset = finished.popleft()
-            if prefix.active and (upto := prefix.finish(offset)) is not None:
-                store[prefix] = upto
-        while lists:
-            for item in lists.popleft():
+            for item in finished.popleft():
                 prefix = item.prefix
                 if prefix.active and (upto := prefix.finish(item.offset)) is not None:
                     store[prefix] = upto
