@@ -12,7 +12,6 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from agents.fleet import Fleet
-from agents.hearing import Hearing, Word
 from agents.metrics import RouterMetrics
 from agents.ownership import Ownership
 from agents.router import Router, Waiting
@@ -22,17 +21,17 @@ from registry.catalog import Catalog
 from streams.bulk import Bulk
 from streams.clock import wall_us
 from streams.collector import calm
+from streams.hearing import ROUTER_KEY, Hearing, Word
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
 from streams.reader import Reader, Taken
-from streams.records import RouterReport, decode_router, decode_telemetry, encode
+from streams.records import RouterReport, encode
 from streams.settings import KafkaSettings
 from streams.terminal import Terminal
 
 log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
-ROUTER_KEY = b"router:"
 READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
 BRISK_LISTS, BRISK_S = 10, 0.025  # so many lists within that time: 400 a second
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
@@ -117,14 +116,11 @@ class RouterState:
     def hear(self, words: list[Word]) -> None:
         """Records of the fleet topic: executors' telemetry and routers' signs of life."""
         now_us = wall_us()
-        for key, value in words:
-            try:
-                if key.startswith(ROUTER_KEY):
-                    self.ownership.heard(decode_router(value), now_us=now_us)
-                elif self.fleet.heard(decode_telemetry(value), now_us=now_us):
-                    self._stale = True
-            except msgspec.MsgspecError as unreadable:
-                log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})
+        for word in words:
+            if isinstance(word, RouterReport):
+                self.ownership.heard(word, now_us=now_us)
+            elif self.fleet.heard(word, now_us=now_us):
+                self._stale = True
 
     def turn(self) -> list[Word]:
         """Every 10 ms: timers, parked queries, signs of life, counts of the seconds that are over.

@@ -18,14 +18,15 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from mode import Service
 
 from agents.credentials import credentials
-from agents.hearing import Hearing
 from agents.state import RouterState
+from streams.hearing import Hearing
 from streams.reader import Taken
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 ADMIN_S = 10.0
+FLEET_BACK_MS = 3_000  # of telemetry to read at the start: a few heartbeats of everyone
 TURN_S = 0.01
 PACE_S, PACES_MAX = 0.001, 3  # between lists of a brisk stream: each change of threads costs as much as several queries
 DRAIN_S = 0.002
@@ -119,7 +120,7 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     """Run the worker until SIGTERM or SIGINT; raises SystemExit with its status."""
     admin = AdminClient(kafka.client())
     state.registry_end = _end_of(admin, kafka.topic("registry"))
-    state.hearing = Hearing(kafka)
+    state.hearing = Hearing(kafka, back_ms=FLEET_BACK_MS)
     app = build(state, kafka)
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
     worker.spinner = None  # it would write its escape codes into logs

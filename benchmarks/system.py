@@ -18,15 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Consumer, TopicPartition
-
 from benchmarks.load import Answers, Load, QueryMaker
 from registry.records import Record
 from registry.topic import publish
-from streams.records import Telemetry, decode_telemetry
+from streams.hearing import Hearing
+from streams.records import Telemetry
 from streams.settings import KafkaSettings
 from streams.topics import create
-from streams.watermark import end_offset
 
 READY_S = 60.0
 STOP_S = 15.0
@@ -101,23 +99,13 @@ class System:
     def fleet(self, seconds: float) -> dict[str, Telemetry]:
         """What every executor said last, heard for `seconds`."""
         heard: dict[str, Telemetry] = {}
-        topic = self.kafka.topic("fleet")
-        consumer = Consumer(self.kafka.observer())
+        hearing = Hearing(self.kafka, back_ms=0)
         try:
-            end = end_offset(consumer, topic, 0, timeout_s=10)
-            consumer.assign([TopicPartition(topic, 0, end)])
             until = time.monotonic() + seconds
             while time.monotonic() < until:
-                message = consumer.poll(0.05)
-                if (
-                    message is not None
-                    and message.error() is None
-                    and not (message.key() or b"").startswith(b"router:")
-                ):
-                    telemetry = decode_telemetry(message.value() or b"")
-                    heard[telemetry.executor] = telemetry
+                heard |= {word.executor: word for word in hearing.listen(0.05) if isinstance(word, Telemetry)}
         finally:
-            consumer.close()
+            hearing.close()
         return heard
 
     def wait_fleet(self, executors: int, end: float) -> None:
