@@ -54,20 +54,14 @@ def run(module: str, request: bytes, *, folder: Path, about: str, limits: Limits
     command = (sys.executable, "-P", "-m", module, str(folder))
     env = {**os.environ, **dict.fromkeys(_THREADS, "1"), "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     child = Child(command, log=folder / LOG, env=env)
-    try:
-        ended = child.wait(timeout_s=limits.time_s)
-    finally:
-        if child.status is None:
-            child.kill()
-    if not ended:
+    if not child.ends_within(limits.time_s):
         raise BadArtifact(
             f"{about}: not loaded, run and checked within {limits.time_s:g} s; a smaller one, or more time"
         )
     result = folder / RESULT
     if child.status == 0 and result.is_file() and result.stat().st_size <= RESULT_BYTES_MAX:
         return result.read_bytes()
-    status = child.status or 0
-    how = f"ended by signal {status - 128}" if status > 128 else f"exit status {status}"
+    how = f"exit status {child.status}" if child.signal is None else f"ended by signal {child.signal}"
     raise BadArtifact(f"{about}: the process that loaded it did not survive ({how}); {child.tail(2)}".rstrip("; "))
 
 

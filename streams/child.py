@@ -16,6 +16,7 @@ from pathlib import Path
 from streams.errors import ServerFault
 
 TAIL_LINES = 5
+SIGNALS_FROM = 128  # an exit status above it is a signal
 _GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -69,6 +70,12 @@ class Child:
         """The exit status, None while it runs; 128 + n if signal n ended it."""
         return self._guard.poll()
 
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended it, if one did."""
+        status = self.status or 0
+        return status - SIGNALS_FROM if status > SIGNALS_FROM else None
+
     def terminate(self) -> None:
         """SIGTERM: ask it to end; `wait` tells whether it did."""
         self._order(b"t")
@@ -89,6 +96,14 @@ class Child:
             return False
         self._close()
         return True
+
+    def ends_within(self, timeout_s: float) -> bool:
+        """Whether it ended by itself in time; else it is killed, also when this wait is interrupted."""
+        try:
+            return self.wait(timeout_s=timeout_s)
+        finally:
+            if self.status is None:
+                self.kill()
 
     def tail(self, lines: int = TAIL_LINES) -> str:
         """The last lines of its log, for the person who must know why it ended."""

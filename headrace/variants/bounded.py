@@ -13,7 +13,6 @@ from headrace.variants.work import AT, JOB, At, Job
 from streams.child import Child
 
 LOG = "log"
-SIGNALS_FROM = 128  # an exit status above it is a signal
 
 
 class Died(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,18 +33,12 @@ def run(job: Job, folder: Path) -> Died | None:
     if job.tries[0].variant.hardware == "cpu":
         env["CUDA_VISIBLE_DEVICES"] = ""
     child = Child((sys.executable, "-P", "-m", "headrace.variants.work", str(folder)), log=folder / LOG, env=env)
-    try:
-        ended = child.wait(timeout_s=job.limits.time_s)
-    finally:
-        if child.status is None:
-            child.kill()
-    if not ended:
+    if not child.ends_within(job.limits.time_s):
         return Died(at=_at(folder), reason=f"took longer than {job.limits.time_s:g} s", lasting=True)
-    status = child.status or 0
-    if status == 0:
+    if child.status == 0:
         return None
-    if status > SIGNALS_FROM:
-        return Died(at=_at(folder), reason=f"its process was ended by signal {status - SIGNALS_FROM}", lasting=False)
+    if child.signal is not None:
+        return Died(at=_at(folder), reason=f"its process was ended by signal {child.signal}", lasting=False)
     return Died(at=_at(folder), reason=f"its process failed: {child.tail(1)}", lasting=False)
 
 

@@ -22,21 +22,12 @@ from streams.records import Answer
 from streams.settings import KafkaSettings
 from streams.terminal import Terminal
 from tests.streams.echo import fresh_kafka, read_all
+from tests.streams.test_claims import Gated
 from tests.streams.test_terminal import OK, answers
 
 pytestmark = pytest.mark.kafka
 WAIT_S = 20.0
 LARGE = bytes(30_000)
-
-
-class Gated(LocalStore):
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.gate = threading.Event()
-
-    def put(self, data: bytes) -> str:
-        assert self.gate.wait(WAIT_S)
-        return super().put(data)
 
 
 class Broken(LocalStore):
