@@ -194,7 +194,7 @@ class Router:
             query.query_id, offer.variant, chosen.deadline_us, query.arrived_us, reply_topic, self._settings.instance,
             chosen.seq, query.reply_partition, query.correlation, query.style, query.requirements.content_type,
             query.traceparent, query.tracestate, query.attempt, query.marked, chosen.late_ok, chosen.missed,
-            query.id_given,
+            query.id_given, waiting.prefix.partition,
         )  # fmt: skip
         headers: Headers = [*waiting.headers, (INTERNAL, encode(decision))]
         topic = self._work_topic.get(offer.pool)
