@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -28,6 +28,7 @@ from streams.clock import wall_us
 from streams.contract import INTERNAL
 from streams.errors import DeadlinePassed, DispatchFailed, HeadraceError, NoExecutor, Overloaded
 from streams.outbox import Headers, Outbox
+from streams.pace import Pace
 from streams.prefix import Prefix
 from streams.query import Malformed, Query, QueryReader, Unaddressable
 from streams.reader import Taken
@@ -59,8 +60,9 @@ class Waiting(msgspec.Struct, gc=False):
 class Router:
     """Routes queries and finishes their offsets.
 
-    finish:  `Reader.finish`; called once a dispatch or an answer is acknowledged by the broker.
-    defer:   the loop's `call_soon_threadsafe`, for what a delivery callback must not do itself.
+    outbox:   sends at once; `together` lets records wait for others, while there are many.
+    finish:   `Reader.finish`; called once a dispatch or an answer is acknowledged by the broker.
+    defer:    the loop's `call_soon_threadsafe`, for what a delivery callback must not do itself.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Router:
         *,
         selector: Selector,
         outbox: Outbox,
+        together: Outbox,
         bulk: Bulk[Waiting],
         terminal: Terminal,
         metrics: RouterMetrics,
@@ -79,6 +82,9 @@ class Router:
         self._settings = settings
         self._selector = selector
         self._outbox = outbox
+        self._together = together
+        self._sender = outbox
+        self._pace = Pace()
         self._bulk = bulk
         self._backlog = False
         self._reported = self._report
@@ -97,9 +103,11 @@ class Router:
         self.counts = Counts()
         self.outcomes: Counter[str] = Counter()
 
-    def route(self, batch: Iterable[Taken], *, backlog: bool = False) -> None:
+    def route(self, batch: Sequence[Taken], *, backlog: bool = False) -> None:
         """Route what the intake read, by the bulk producers if it is a backlog; a query's errors stay with it."""
         self._backlog = backlog
+        many = self._pace.many(len(batch), now_us=wall_us())
+        self._sender = self._together if many else self._outbox
         for taken in batch:
             try:
                 self._route(taken)
@@ -204,7 +212,7 @@ class Router:
             if self._backlog:
                 self._bulk.send(waiting, topic, message.value(), message.key(), chosen.slot, headers)
             else:
-                self._outbox.send(
+                self._sender.send(
                     topic, message.value(), key=message.key(), partition=chosen.slot, headers=headers, done=waiting
                 )
         except KafkaException as refused:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -24,6 +23,7 @@ from streams.collector import calm
 from streams.hearing import ROUTER_KEY, Hearing, Word
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
+from streams.pace import LINGER_MS
 from streams.reader import Reader, Taken
 from streams.records import RouterReport, encode
 from streams.settings import KafkaSettings
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
-BRISK_LISTS, BRISK_S = 10, 0.025  # so many lists within that time: 400 a second
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
@@ -55,9 +54,9 @@ class RouterState:
         self.reader: Reader | None = None
         self.hearing: Hearing | None = None
         self._outbox: Outbox | None = None
+        self._together: Outbox | None = None
         self._bulk: Bulk[Waiting] | None = None
         self._sink: Callable[[list[Taken]], None] | None = None
-        self._lists_at = deque([0.0] * BRISK_LISTS, maxlen=BRISK_LISTS)
         self._read_to = 0
         self._second = 0
         self._beat_at = 0.0
@@ -68,6 +67,7 @@ class RouterState:
     def open(self, *, defer: Callable[..., object], sink: Callable[[list[Taken]], None]) -> None:
         """Connect the hot path; queries are read once the registry has been read through."""
         self._outbox = Outbox(self._kafka.producer(), name="dispatch", threaded=False)
+        self._together = Outbox(self._kafka.producer(**{"linger.ms": LINGER_MS}), name="together", threaded=False)
         self._bulk = Bulk(self._kafka.producer(), acked=self._acked)
         self._sink = sink
         self.router = Router(
@@ -75,6 +75,7 @@ class RouterState:
             self._kafka,
             selector=self.selector,
             outbox=self._outbox,
+            together=self._together,
             bulk=self._bulk,
             terminal=Terminal(self._outbox, self._kafka),
             metrics=self.metrics,
@@ -87,16 +88,21 @@ class RouterState:
         """Route a list; with a backlog behind it, acknowledgements are counted together."""
         assert self.router is not None
         self.router.route(batch, backlog=backlog)
-        self._lists_at.append(time.monotonic())
         self._poll()
 
-    def more(self) -> list[Taken]:
-        """The list is routed: read on here, while there is a backlog or the stream is brisk."""
-        return [] if self.reader is None else self.reader.more(self._poll)
+    def more(self, *, wait_s: float = 0.0) -> list[Taken]:
+        """The list is routed: read on here, while there is a backlog or the stream is brisk. Blocks for `wait_s`."""
+        if self.reader is None:
+            return []
+        taken = self.reader.more(self._poll, wait_s=wait_s)
+        if not taken:
+            self._poll()
+        return taken
 
+    @property
     def brisk(self) -> bool:
-        """Whether the last lists came so fast that waiting here for the next is cheaper than changing threads."""
-        return time.monotonic() - self._lists_at[0] < BRISK_S
+        """Whether queries come so fast that waiting here for the next is cheaper than changing threads."""
+        return self.reader is not None and self.reader.brisk
 
     def dealt(self) -> None:
         """Let the reader's thread wait for queries."""
@@ -167,9 +173,9 @@ class RouterState:
             self.reader.join(self.settings.grace_ms / 1_000 + 10.0)
         if self.hearing is not None:
             self.hearing.close()
-        if self._outbox is not None:
+        if self._outbox is not None and self._together is not None and self._bulk is not None:
             self._beat("gone")
-            left = self._outbox.close()
+            left = self._outbox.close() + self._together.close() + self._bulk.close()
             log.info("router closed", extra={"unsent": left})
         self._observatory.stop()
 
@@ -179,8 +185,10 @@ class RouterState:
 
     def _poll(self, timeout_s: float = 0.0) -> None:
         assert self._outbox is not None
+        assert self._together is not None
         assert self._bulk is not None
         self._bulk.poll()
+        self._together.poll()
         self._outbox.poll(timeout_s)
 
     def _start_reader(self) -> None:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ADMIN_S = 10.0
 FLEET_BACK_MS = 3_000  # of telemetry to read at the start: a few heartbeats of everyone
 TURN_S = 0.01
-PACE_S, PACES_MAX = 0.001, 3  # between lists of a brisk stream: each change of threads costs as much as several queries
+WAIT_S = 0.002  # for the next list of a brisk stream, with the loop held: the timers can bear it
 DRAIN_S = 0.002
 TURN_QUERIES = 128  # routed in one turn of the loop (a few milliseconds): a full channel must not starve the telemetry
 
@@ -69,11 +69,9 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
                     state.route(batch[at : at + TURN_QUERIES], backlog=backlog)
                     await asyncio.sleep(0)
                 batch = state.more()
-                for _ in range(PACES_MAX if state.brisk() else 0):
-                    if batch:
-                        break
-                    await asyncio.sleep(PACE_S)
-                    batch = state.more()
+                while not batch and state.brisk:
+                    batch = state.more(wait_s=WAIT_S)
+                    await asyncio.sleep(0)
             state.dealt()
 
     @app.agent(registry)

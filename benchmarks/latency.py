@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
 
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -38,17 +38,18 @@ def run(kafka: KafkaSettings, *, segment_s: float = SEGMENT_S, segments: int = S
     ours = kafka.model_copy(update={"prefix": f"bench-latency-{wall_us():x}."})
     echo = kafka.model_copy(update={"prefix": f"bench-echo-{wall_us():x}."})
     figures: dict[str, Any] = {}
-    with System(ours, stub_task("noop")) as system, _echo(echo):
+    with System(ours, stub_task("noop")) as system, _echo(echo), ExitStack() as stack:
         system.start("router-0")
         system.start("executor-0")
         system.wait_ready(1, _query)
+        paths = {"ours": stack.enter_context(Path(ours)), "echo": stack.enter_context(Path(echo))}
         for rate in RATES_QPS:
             ms: dict[str, list[float]] = {"ours": [], "echo": []}
-            _measure(ours, rate, WARM_S)
-            _measure(echo, rate, WARM_S)
+            for path in paths.values():
+                path.measure(rate, WARM_S)
             for _ in range(segments):
-                ms["ours"] += _measure(ours, rate, segment_s)
-                ms["echo"] += _measure(echo, rate, segment_s)
+                for name, path in paths.items():
+                    ms[name] += path.measure(rate, segment_s)
             for q in (50, 99):
                 a, b = float(np.percentile(ms["ours"], q)), float(np.percentile(ms["echo"], q))
                 figures[f"p{q}_ms_{rate}"], figures[f"echo_p{q}_ms_{rate}"] = round(a, 2), round(b, 2)
@@ -60,16 +61,26 @@ def _query(_n: int) -> tuple[bytes, list[tuple[str, str | bytes]]]:
     return VALUE, HEADERS
 
 
-def _measure(kafka: KafkaSettings, rate: float, seconds: float) -> list[float]:
-    answers = Answers(kafka)
-    try:
-        sent = Load(kafka, _query, reply_partition=0).send(rate_qps=rate, seconds=seconds)
-        missing = answers.wait_for(list(sent.at_us), 10.0)
+class Path:
+    """A load and a reader of its answers, kept over all segments: a new consumer's first fetch takes half a second."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._prefix = kafka.prefix
+        self._load = Load(kafka, _query, reply_partition=0)
+        self._answers = Answers(kafka)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._answers.stop()
+
+    def measure(self, rate: float, seconds: float) -> list[float]:
+        sent = self._load.send(rate_qps=rate, seconds=seconds)
+        missing = self._answers.wait_for(list(sent.at_us), 10.0)
         if missing:
-            raise RuntimeError(f"{len(missing)} of {len(sent.at_us)} queries have no answer on {kafka.prefix}")
-        return tally(sent, answers).latency_ms
-    finally:
-        answers.stop()
+            raise RuntimeError(f"{len(missing)} of {len(sent.at_us)} queries have no answer on {self._prefix}")
+        return tally(sent, self._answers).latency_ms
 
 
 @contextmanager

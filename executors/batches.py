@@ -44,6 +44,11 @@ class Batches:
         self._metrics = metrics
         self._running: dict[int, Running] = {}
 
+    @property
+    def open(self) -> bool:
+        """Whether a batch was started and not finished."""
+        return bool(self._running)
+
     def start(self, command: RunBatch, resident: Resident, *, now_us: Micros) -> None:
         self._running[command.batch_id] = Running(command, resident, now_us)
         work = self._lanes.work(command.batch_id, command.variant, [job.ref.item for job in command.jobs])

@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # the longest sleep: deliveries are acknowledged and telemetry goes out at least this often
 HOLD_S = 0.001  # the longest sleep while answers wait for the last ones to arrive
+READ_S = 0.002  # a brisk stream is waited for here, and orders in the inbox wait so long
 LEAVE_MIN_S = 1.0  # a withdrawn variant stays, for what routers sent before they knew
 LEAVE_MAX_S = 60.0  # and no longer than this: what still waits is handed back
 DRAIN_INBOX = 64  # items handled before deadlines are looked at again
@@ -70,7 +71,10 @@ class Source(Protocol):
     @property
     def in_flight(self) -> int: ...
 
-    def more(self, rest: Callable[[float], object] = ...) -> list[Taken]: ...
+    @property
+    def brisk(self) -> bool: ...
+
+    def more(self, rest: Callable[[float], object] = ..., *, wait_s: float = ...) -> list[Taken]: ...
 
     def dealt(self) -> None: ...
 
@@ -130,17 +134,27 @@ class Executor:
 
     def _read_on(self) -> bool:
         """Take what is there; give the turn back if it is nothing and there is room for what may come."""
-        taken = self._source.more(self._listen)
+        wait_s = self._free_s()
+        taken = self._source.more(self._listen, wait_s=wait_s)
         now = time.monotonic()
         if taken:
             self._read_at = now
             self._arrived(taken)
+            return True
+        if wait_s:
             return True
         full = self._source.in_flight >= self._settings.in_flight_max
         if not full or now - self._read_at > KEEP_S:
             self._reads = False
             self._source.dealt()
         return False
+
+    def _free_s(self) -> float:
+        """How long this loop may wait for records instead of for the inbox, into which nobody works now."""
+        if not self._source.brisk or self._batches.open or self._machine.preparing or not self.inbox.empty():
+            return 0.0
+        free_s = HOLD_S if self._outlet.holds else READ_S
+        return min(free_s, max(0.0, (self._machine.next_wake_us - wall_us()) / 1e6))
 
     def _listen(self, wait_s: float) -> None:
         """Wait for an item, handle what came, and do what is due."""

@@ -113,6 +113,11 @@ class Machine:
         self.next_wake_us = min(self._fire_us, self._deadlines.next_us())
         return out
 
+    @property
+    def preparing(self) -> bool:
+        """Whether an item is being decoded or waits for it."""
+        return bool(self._preparing)
+
     def busy_us(self, now_us: int) -> int:
         """How long until the next batch can start; 0 while a core is free."""
         return self.cores.busy_us(now_us)

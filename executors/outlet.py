@@ -20,30 +20,11 @@ from executors.held import Held
 from streams.bulk import Bulk
 from streams.errors import Overloaded
 from streams.outbox import Done, Headers, Outbox
+from streams.pace import LINGER_MS, Pace
 from streams.settings import KafkaSettings
 
-LINGER_MS = 1
-LEAK_US = 500  # records that leave more slowly than one each 500 us gain little by waiting 1 ms for one another
-MANY = 4
 ALONE_MAX = 4  # lone records on their way at once, that none waits beside five
 BURST_MAX = 256  # records that leave together: more take longer to hand over than the linger
-
-
-class Pace:
-    """How many records left lately: a bucket that leaks one each LEAK_US."""
-
-    __slots__ = ("_at_us", "_level")
-
-    def __init__(self) -> None:
-        self._at_us = 0
-        self._level = 0.0
-
-    def many(self, count: int, *, now_us: int) -> bool:
-        """Whether the next `count` records, with what left before them, are worth a linger."""
-        leaked = max(0, now_us - self._at_us) / LEAK_US
-        self._at_us = now_us
-        self._level = min(2 * MANY, max(0.0, self._level - leaked) + count)
-        return self._level >= MANY
 
 
 class Told:

@@ -32,6 +32,7 @@ WATERMARK_S = 2.0
 # reader that paused at the bound and resumed below it gave 70 records/s where 1,600 could be handled.
 FULL_POLL_S = 0.5  # a full reader looks for rebalances so often, and takes one record over the bound each time
 FULL_PAUSE_S = 5.0  # it pauses when it has been full for so long
+BRISK_LISTS, BRISK_S = 10, 0.1  # so many lists within that time: 100 a second
 
 
 class Taken(NamedTuple):
@@ -110,6 +111,7 @@ class Reader(threading.Thread):
         self._in_flight = 0
         self._turn = threading.Semaphore(1)
         self._rest: Callable[[float], object] = time.sleep
+        self._lists_at = deque([0.0] * BRISK_LISTS, maxlen=BRISK_LISTS)
         self._held = False
         self._paused: bool | None = False  # None: partly, after an assignment
         self._full_since: float | None = None
@@ -126,6 +128,11 @@ class Reader(threading.Thread):
     def owned(self) -> list[int]:
         return sorted(self._prefixes)
 
+    @property
+    def brisk(self) -> bool:
+        """Whether lists come so fast that who has the turn does better to wait for the next than to give it back."""
+        return not self._deaf() and time.monotonic() - self._lists_at[0] < BRISK_S
+
     def finish(self, prefix: Prefix, offset: int) -> None:
         """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
         self.finish_all((Finished(prefix, offset),))
@@ -134,21 +141,27 @@ class Reader(threading.Thread):
         """The same for many, which count as finished in this order."""
         self._finished.append(items)
 
-    def more(self, rest: Callable[[float], object] = time.sleep) -> list[Taken]:
-        """Read on without waiting; only for who has the turn. Empty: nothing is there, or no more may be taken.
+    def more(self, rest: Callable[[float], object] = time.sleep, *, wait_s: float = 0.0) -> list[Taken]:
+        """Read on, waiting at most `wait_s`; only for who has the turn. Empty: nothing came, or no more may be taken.
 
-        `rest` is called with seconds to wait while partitions go and their work may still finish.
+        `rest` is called with seconds to wait while no more may be taken, or while partitions go and their work may
+        still finish.
         """
-        if self._held or self._stop_requested.is_set() or self.failed is not None:
+        if self._deaf():
             return []
         self._rest = rest
         try:
             self._settle()
             if self._in_flight >= self._in_flight_max:
+                if wait_s:
+                    rest(wait_s)
                 return []
+            first = self._consumer.poll(wait_s) if wait_s else None
             now = self._seen()
             self.progress_at = self._polled_at = now
-            return self._admit(self._consumer.consume(self._batch_max, 0), now)
+            if first is not None:
+                return self._admit([first, *self._consumer.consume(self._batch_max - 1, 0)], now)
+            return [] if wait_s else self._admit(self._consumer.consume(self._batch_max, 0), now)
         except Exception as broken:  # noqa: BLE001 (`_fail` logs it and ends the reader)
             self._fail(broken)
             return []
@@ -182,6 +195,9 @@ class Reader(threading.Thread):
         finally:
             self._settle()
             self._consumer.close()  # commits what is stored and leaves
+
+    def _deaf(self) -> bool:
+        return self._held or self.failed is not None or self._stop_requested.is_set()
 
     def _fail(self, broken: Exception) -> None:
         self.failed = f"{type(broken).__name__}: {broken}"
@@ -237,6 +253,8 @@ class Reader(threading.Thread):
 
     def _admit(self, messages: list[Message], now: float) -> list[Taken]:
         """Take records in flight: each in its partition's prefix, marked if someone else may have had it."""
+        if messages:
+            self._lists_at.append(now)
         suspect = now < self._suspect_until
         taken: list[Taken] = []
         prefixes = self._prefixes

@@ -1,4 +1,4 @@
-"""When an executor's records linger, and what is said of each: the pace on a clock of its own, the rest on Kafka."""
+"""How an executor's records leave, and what is said of each, on Kafka."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from executors.held import Held
-from executors.outlet import ALONE_MAX, LEAK_US, MANY, Outlet, Pace
+from executors.outlet import ALONE_MAX, Outlet
 from streams.clock import NEVER
+from streams.pace import MANY
 from streams.prefix import Prefix
 from streams.records import Dispatch
 from streams.settings import KafkaSettings
@@ -19,44 +20,6 @@ from streams.terminal import PERMANENT
 from tests.streams.echo import fresh_kafka
 
 END_S = 20.0  # for what must come
-
-
-def lingers(gap_us: int, *, count: int = 1, times: int = 200) -> list[bool]:
-    """What the pace says of `times` lots of `count` records, `gap_us` apart."""
-    pace = Pace()
-    return [pace.many(count, now_us=n * gap_us) for n in range(times)]
-
-
-def test_pace_lone_answers_leave_at_once() -> None:
-    """However long it goes on: at 1,000 a second each would wait for nobody."""
-    assert not any(lingers(1_000))
-    assert not any(lingers(LEAK_US))
-
-
-def test_pace_a_burst_leaves_together() -> None:
-    """The answers of one batch, also of the first."""
-    assert all(lingers(50_000, count=32))
-    assert all(lingers(50_000, count=MANY))
-    assert not any(lingers(50_000, count=MANY - 1))
-
-
-def test_pace_a_fast_stream_lingers_and_a_slow_one_no_more() -> None:
-    """Batches of one at 5,000 a second are a burst as well; 4 ms after the last it is forgotten."""
-    pace = Pace()
-    said = [pace.many(1, now_us=n * 200) for n in range(100)]
-
-    assert not any(said[:4])
-    assert all(said[10:])
-    assert not pace.many(1, now_us=100 * 200 + 8 * LEAK_US)
-
-
-def test_pace_clock_set_back_changes_nothing() -> None:
-    """The wall clock may step: the bucket then leaks nothing, once."""
-    pace = Pace()
-    pace.many(1, now_us=10**9)
-
-    assert not pace.many(1, now_us=0)
-    assert not pace.many(1, now_us=LEAK_US)
 
 
 class Queries:
