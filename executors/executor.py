@@ -57,19 +57,15 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # the longest sleep: deliveries are acknowledged and telemetry goes out at least this often
 HOLD_S = 0.001  # the longest sleep while answers wait for the last ones to arrive
-READ_S = 0.002  # a brisk stream is waited for here, and orders in the inbox wait so long
+READ_S = 0.004  # a brisk stream is read so often while lanes are busy, and is waited for so long while they are not
 LEAVE_MIN_S = 1.0  # a withdrawn variant stays, for what routers sent before they knew
 LEAVE_MAX_S = 60.0  # and no longer than this: what still waits is handed back
 DRAIN_INBOX = 64  # items handled before deadlines are looked at again
 QUICK_MAX = 16  # quick batches run before the inbox is looked at again
-KEEP_S = 0.1  # a full loop keeps the turn to read for so long after it last read: room comes with the next answers
 
 
 class Source(Protocol):
     """The reader, as the loop sees it (streams/reader.py)."""
-
-    @property
-    def in_flight(self) -> int: ...
 
     @property
     def brisk(self) -> bool: ...
@@ -110,7 +106,6 @@ class Executor:
         fetching = Fetching(claims, self._decoded)
         self._intake = Intake(answering, reporter, fetching, self.residents)
         self._reads = False  # this loop has the turn to read
-        self._read_at = 0.0
         self._draining = False
         self._quiet = False
         self._leaving: dict[str, float] = {}  # variants that drain, and since when
@@ -129,32 +124,28 @@ class Executor:
         self._reporter.report(self._machine, now_us=wall_us())
 
     def _turn(self) -> None:
-        more = self._reads and self._read_on()
-        self._listen(0.0 if more else IDLE_S)
+        self._listen(self._read_on() if self._reads else IDLE_S)
 
-    def _read_on(self) -> bool:
-        """Take what is there; give the turn back if it is nothing and there is room for what may come."""
-        wait_s = self._free_s()
-        taken = self._source.more(self._listen, wait_s=wait_s)
-        now = time.monotonic()
+    def _read_on(self) -> float:
+        """Take what is there; returns for how long to listen before reading on. The turn goes back once it is quiet."""
+        taken = self._source.more(self._listen, wait_s=self._free_s())
         if taken:
-            self._read_at = now
             self._arrived(taken)
-            return True
-        if wait_s:
-            return True
-        full = self._source.in_flight >= self._settings.in_flight_max
-        if not full or now - self._read_at > KEEP_S:
+        elif not self._source.brisk:
             self._reads = False
             self._source.dealt()
-        return False
+            return IDLE_S
+        return READ_S if self._source.brisk and self._busy() else 0.0
+
+    def _busy(self) -> bool:
+        """Whether others work for this loop: they put into the inbox what comes of it."""
+        return self._batches.open or self._machine.preparing
 
     def _free_s(self) -> float:
         """How long this loop may wait for records instead of for the inbox, into which nobody works now."""
-        if not self._source.brisk or self._batches.open or self._machine.preparing or not self.inbox.empty():
+        if not self._source.brisk or self._busy() or not self.inbox.empty():
             return 0.0
-        free_s = HOLD_S if self._outlet.holds else READ_S
-        return min(free_s, max(0.0, (self._machine.next_wake_us - wall_us()) / 1e6))
+        return min(READ_S, max(0.0, (self._machine.next_wake_us - wall_us()) / 1e6))
 
     def _listen(self, wait_s: float) -> None:
         """Wait for an item, handle what came, and do what is due."""
@@ -190,7 +181,7 @@ class Executor:
         now_us = wall_us()
         match item:
             case Records(taken):
-                self._reads, self._read_at = True, time.monotonic()
+                self._reads = True
                 self._arrived(taken)
             case Ran():
                 self._finished(item, now_us)

@@ -32,7 +32,7 @@ WATERMARK_S = 2.0
 # reader that paused at the bound and resumed below it gave 70 records/s where 1,600 could be handled.
 FULL_POLL_S = 0.5  # a full reader looks for rebalances so often, and takes one record over the bound each time
 FULL_PAUSE_S = 5.0  # it pauses when it has been full for so long
-BRISK_LISTS, BRISK_S = 10, 0.1  # so many lists within that time: 100 a second
+BRISK_RECORDS, BRISK_S = 10, 0.1  # so many records within that time: 100 a second
 
 
 class Taken(NamedTuple):
@@ -111,7 +111,7 @@ class Reader(threading.Thread):
         self._in_flight = 0
         self._turn = threading.Semaphore(1)
         self._rest: Callable[[float], object] = time.sleep
-        self._lists_at = deque([0.0] * BRISK_LISTS, maxlen=BRISK_LISTS)
+        self._taken_at = deque([0.0] * BRISK_RECORDS, maxlen=BRISK_RECORDS)
         self._held = False
         self._paused: bool | None = False  # None: partly, after an assignment
         self._full_since: float | None = None
@@ -130,8 +130,8 @@ class Reader(threading.Thread):
 
     @property
     def brisk(self) -> bool:
-        """Whether lists come so fast that who has the turn does better to wait for the next than to give it back."""
-        return not self._deaf() and time.monotonic() - self._lists_at[0] < BRISK_S
+        """Whether records come so fast that who has the turn does better to wait for more than to give it back."""
+        return not self._deaf() and time.monotonic() - self._taken_at[0] < BRISK_S
 
     def finish(self, prefix: Prefix, offset: int) -> None:
         """Say from any thread that a record is answered or passed on, and that this was acknowledged."""
@@ -253,8 +253,7 @@ class Reader(threading.Thread):
 
     def _admit(self, messages: list[Message], now: float) -> list[Taken]:
         """Take records in flight: each in its partition's prefix, marked if someone else may have had it."""
-        if messages:
-            self._lists_at.append(now)
+        self._taken_at.extend([now] * min(len(messages), BRISK_RECORDS))
         suspect = now < self._suspect_until
         taken: list[Taken] = []
         prefixes = self._prefixes
