@@ -1,8 +1,8 @@
 """CPU per query of an executor beyond its backend's own, Kafka in and out included, beside a bare loop.
 
 Dispatches are written straight to the executor's slot, so that no router takes part. The stub sleeps 0.1 ms a query,
-which costs no CPU but lets the queue fill batches to their cap. CPU is the executor process's whole, divided by the
-queries; `mean_batch_*` is what they ran in.
+which lets the queue fill batches to their cap. `cpu_us_*` is the executor process's whole CPU divided by the queries,
+`backend_us_*` what the stub takes of it (measured alone), `overhead_us_*` the rest; `mean_batch_*` is what they ran in.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from benchmarks.report import report
 from benchmarks.router import child
 from benchmarks.stubs import stub_task
 from benchmarks.system import System
+from executors.backends.stub import Stub
 from streams.clock import NEVER, wall_us
 from streams.contract import INTERNAL
 from streams.payloads import encode_npy
@@ -30,6 +31,7 @@ QUERIES = 20_000
 SLEEP_MS = 0.1  # a query
 BATCHES = (1, 8, 32)
 VALUE = encode_npy(np.zeros(4, dtype=np.float32))
+ALONE = 300  # runs of the stub by itself
 WAIT_S = 60.0
 
 
@@ -37,15 +39,25 @@ def run(kafka: KafkaSettings, *, queries: int = QUERIES) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for batch in BATCHES:
         cpu_us, mean_batch = _measure(kafka, batch, queries)
+        backend_us = _backend_us(batch)
         figures[f"cpu_us_b{batch}"], figures[f"mean_batch_b{batch}"] = round(cpu_us, 1), round(mean_batch, 1)
+        figures[f"backend_us_b{batch}"] = round(backend_us, 1)
+        figures[f"overhead_us_b{batch}"] = round(cpu_us - backend_us, 1)
     bare = kafka.model_copy(update={"prefix": f"bench-bare-{wall_us():x}."})
     create(bare)
     _fill_queries(bare, 3 * queries)
-    raw = child("raw", bare, 3 * queries)["cpu_us"]
-    figures["raw_us"] = round(raw, 1)
-    for batch in BATCHES:
-        figures[f"overhead_us_b{batch}"] = round(figures[f"cpu_us_b{batch}"] - raw, 1)
+    figures["raw_us"] = round(child("raw", bare, 3 * queries)["cpu_us"], 1)
     return figures
+
+
+def _backend_us(batch: int) -> float:
+    """CPU of the stub's own run, sleep and output, per query."""
+    stub = Stub(fixed_us=SLEEP_MS * batch * 1_000, outputs=2)
+    items = np.zeros((batch, 4), dtype=np.float32)
+    start = time.thread_time()
+    for _ in range(ALONE):
+        stub.run(items)
+    return (time.thread_time() - start) / (ALONE * batch) * 1e6
 
 
 def _measure(kafka: KafkaSettings, batch: int, queries: int) -> tuple[float, float]:

@@ -57,7 +57,8 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.02  # the longest sleep: deliveries are acknowledged and telemetry goes out at least this often
 HOLD_S = 0.001  # the longest sleep while answers wait for the last ones to arrive
-READ_S = 0.004  # a brisk stream is read so often while lanes are busy, and is waited for so long while they are not
+READ_S = 0.001  # a brisk stream is waited for so long while nobody works, and read so often while someone does
+READ_FULL_S = 0.004  # the same while every core is taken, or until one is free
 LEAVE_MIN_S = 1.0  # a withdrawn variant stays, for what routers sent before they knew
 LEAVE_MAX_S = 60.0  # and no longer than this: what still waits is handed back
 DRAIN_INBOX = 64  # items handled before deadlines are looked at again
@@ -66,6 +67,9 @@ QUICK_MAX = 16  # quick batches run before the inbox is looked at again
 
 class Source(Protocol):
     """The reader, as the loop sees it (streams/reader.py)."""
+
+    @property
+    def in_flight(self) -> int: ...
 
     @property
     def brisk(self) -> bool: ...
@@ -135,7 +139,9 @@ class Executor:
             self._reads = False
             self._source.dealt()
             return IDLE_S
-        return READ_S if self._source.brisk and self._busy() else 0.0
+        if not self._source.brisk or not self._busy():
+            return 0.0
+        return READ_S if self._machine.cores.free else READ_FULL_S
 
     def _busy(self) -> bool:
         """Whether others work for this loop: they put into the inbox what comes of it."""

@@ -190,6 +190,46 @@ def test_reader_gives_the_turn_away_with_a_list(kafka: KafkaSettings) -> None:
     assert sorted(got) == list(range(len(got)))
 
 
+def test_reader_waits_for_the_next_list_while_it_is_brisk(kafka: KafkaSettings) -> None:
+    """Who has the turn may wait for what comes; a stream that has been quiet for a while is brisk no more."""
+    produce(kafka, range(20))
+    with Member(kafka, dealing=False) as member:
+        until(lambda: member.lists == 1)
+        threading.Timer(0.2, produce, [kafka, range(20, 25)]).start()
+        began = time.monotonic()
+        more = member.reader.more(wait_s=10.0)
+        waited = time.monotonic() - began
+        until(lambda: not member.reader.brisk)
+        produce(kafka, range(25, 40))
+        while len(more) < 20:
+            more += member.reader.more(wait_s=1.0)
+        brisk = member.reader.brisk
+        member.reader.hold()
+        held = member.reader.brisk, member.reader.more(wait_s=1.0)
+        member.reader.dealt()
+
+    assert 0.1 < waited < 10.0
+    assert [number(each) for each in more] == list(range(20, 40))
+    assert brisk
+    assert held == (False, [])
+
+
+def test_full_reader_lets_its_owner_work_while_it_waits(kafka: KafkaSettings) -> None:
+    """At the bound nothing is read; the wait is spent on what makes room."""
+    produce(kafka, range(20))
+    rests: list[float] = []
+    with Member(kafka, dealing=False, in_flight_max=5, batch_max=5) as member:
+        until(lambda: member.lists == 1)
+        full = member.reader.more(rests.append, wait_s=0.5)
+        member.finish(member.taken)
+        more = member.reader.more(rests.append, wait_s=5.0)
+        member.reader.dealt()
+
+    assert full == []
+    assert rests == [0.5]
+    assert more
+
+
 def test_finished_lists_are_committed_as_a_prefix(kafka: KafkaSettings) -> None:
     """Lists finished together, in any order, commit up to the first gap."""
     produce(kafka, range(30))
