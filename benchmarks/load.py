@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -21,6 +21,7 @@ from streams.watermark import end_offset
 
 QueryMaker = Callable[[int], tuple[bytes, list[tuple[str, str | bytes]]]]  # index -> value, headers
 
+MARK, READY_S = b"\0reader-", 10.0
 FLUSH_S = 30.0  # longer than the producer keeps a record that it cannot deliver
 LATE_START_S = 0.25  # a generator that falls further behind than this is no longer open-loop; it says so
 
@@ -35,7 +36,11 @@ class Got(NamedTuple):
 class Answers(threading.Thread):
     """Reads `results` from its end on, and keeps every answer by query id.
 
-    All partitions, since an answer whose own address is refused goes to any.
+    All partitions, since an answer whose own address is refused goes to any. A new consumer's first fetch can take
+    half a second, which would count as the latency of what is sent meanwhile: so it is ready once it has read a mark
+    of its own from every partition.
+
+    Raises: RuntimeError if that takes longer than READY_S.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -49,7 +54,15 @@ class Answers(threading.Thread):
         for part in parts:
             part.offset = end_offset(self._consumer, self._topic, part.partition, timeout_s=10)
         self._consumer.assign(parts)
+        self._mark, self._marks = MARK + f"{wall_us():x}".encode(), len(parts)
+        self._ready = threading.Event()
         self.start()
+        marker = Producer(kafka.producer())
+        for part in parts:
+            marker.produce(self._topic, b"", key=self._mark, partition=part.partition)
+        if marker.flush(READY_S) or not self._ready.wait(READY_S):
+            self.stop()
+            raise RuntimeError(f"{self._marks} of {len(parts)} partitions of {self._topic} are not read yet")
 
     def run(self) -> None:
         while not self._stop_requested.is_set():
@@ -58,11 +71,20 @@ class Answers(threading.Thread):
                 continue
             now_us = wall_us()
             for message in [first, *self._consumer.consume(499, 0)]:
-                if message.error() is None:
+                if message.error() is None and not self._is_mark(message):
                     answer = read_answer(message.headers() or [], message.value(), topic=self._topic)  # type: ignore[arg-type]
                     self.by_id.setdefault(answer.query_id, []).append(Got(answer, now_us))
                     self.count += 1
         self._consumer.close()
+
+    def _is_mark(self, message: Message) -> bool:
+        """Whether it is a reader's mark; with the last of its own this reader is ready."""
+        key = cast("bytes | None", message.key()) or b""
+        if key == self._mark:
+            self._marks -= 1
+            if self._marks == 0:
+                self._ready.set()
+        return key.startswith(MARK)
 
     def stop(self) -> None:
         self._stop_requested.set()

@@ -122,12 +122,18 @@ class Machine:
         """How long until the next batch can start; 0 while a core is free."""
         return self.cores.busy_us(now_us)
 
+    def age(self, *, now_us: int) -> None:
+        """Let measurements grow old; also where nothing happens, since others go by them."""
+        self._decoding.slow_us(now_us)
+        for stock in self._stocks.values():
+            stock.age(now_us=now_us)
+
     def reports(self) -> tuple[LaneReport, ...]:
         return tuple(
             LaneReport(
                 variant=name, queued=len(stock) + stock.preparing, patient=len(stock.patient) + stock.preparing_patient,
-                running=stock.running, drift=round(stock.drift, 3), undecoded=stock.undecoded,
-                decode_us=self._decoding.each_us if stock.decodes else 0,
+                running=stock.running, drift=round(stock.drift, 3), sizes=stock.live.knots, doubt=int(stock.doubt),
+                undecoded=stock.undecoded, decode_us=self._decoding.each_us if stock.decodes else 0,
             )
             for name, stock in self._stocks.items()
         )  # fmt: skip

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from executors.batching import size_efficient, size_target
 from executors.job import Job
+from executors.live import Doubt, Live
 from executors.queue import EdfQueue
-from executors.rate import Drift, Rate
+from executors.rate import Rate
 from registry.latency import LatencyProfile
 from streams.clock import NEVER
 
@@ -16,14 +17,14 @@ UTILISATION = 0.8  # of the lanes, at which a batch is large enough: queues of a
 TARGET_US = 50_000  # a target is believed for this long
 TARGETS_MAX = 64  # distinct SLOs with a target of their own; more are recomputed
 USED_TAU_US = 2_000_000  # longer than most batches, or a variant between two of them would seem to need nothing
-DRIFT_STEP = 0.03  # smaller changes are not worth a new table
 
 
 class Stock:
     """Jobs of one variant: `timed` by deadline, `patient` in order of arrival.
 
     Patient are those without a deadline, and those that may be late and are. `run_us[b]` is the p99 of a batch of b
-    as it runs here: the profile's, times the drift measured.
+    as it runs here: the profile's, times what was measured (live.py); the profile's alone while that is in doubt, or
+    nothing would ever run that could tell.
     """
 
     def __init__(self, variant: str, latency: LatencyProfile, *, width: int, lanes: int) -> None:
@@ -42,19 +43,31 @@ class Stock:
         self.passed = 0  # batches of other work since patient work that waits here last ran
         self.rate = Rate()
         self.used = Rate(USED_TAU_US)  # core-microseconds
-        self.drift = 1.0
-        self._measured = Drift()
-        self.learn(latency)
+        self.doubt = Doubt.NONE
+        self._take(latency)
 
     def learn(self, latency: LatencyProfile) -> None:
-        """Take the variant's curve, or a newer one."""
+        """Take a newer curve of the variant; what was measured holds beside the curve that it was measured beside."""
+        if (latency.p50_us, latency.p99_us) != (self.latency.p50_us, self.latency.p99_us):
+            self._take(latency)
+
+    @property
+    def drift(self) -> float:
+        """How many times the profile's time a batch takes here."""
+        return self.live.ratio
+
+    def _take(self, latency: LatencyProfile) -> None:
         self.latency = latency
         self.size_max = latency.batch_max
-        self._drifted()
+        self.live = Live(latency)
+        self.doubt = Doubt.NONE
+        self._tabulate()
 
-    def _drifted(self) -> None:
+    def _tabulate(self) -> None:
         """Tabulate the curve as it runs here."""
-        self._here = self.latency.scaled(self.drift)
+        live = self.live
+        self._tabulated = live.changes
+        self._here = self.latency if self.doubt else self.latency.corrected(live.ratio, live.knots)
         self.run_us = self._here.p99_us
         self._efficient = size_efficient(self._here)
         self._targets: dict[int, tuple[int, int]] = {}
@@ -82,13 +95,15 @@ class Stock:
     def ran(self, size: int, took_us: int, *, now_us: int) -> None:
         """Note how long a batch took beside its profile; one larger than the profile's cap now is only counted."""
         self.used.add(took_us * self.width, now_us=now_us)
-        if size > self.size_max:
-            return
-        self._measured.measured(took_us, profiled_us=max(1, self.latency.p50_us[size]))
-        drift = self._measured.ratio
-        if abs(drift - self.drift) > DRIFT_STEP * self.drift:
-            self.drift = drift
-            self._drifted()
+        self.live.measured(size, took_us, now_us=now_us)
+        self.age(now_us=now_us)
+
+    def age(self, *, now_us: int) -> None:
+        """Let what was measured grow old, and use what came of it."""
+        doubt = self.live.doubt(now_us=now_us)
+        if doubt is not self.doubt or self._tabulated != self.live.changes:
+            self.doubt = doubt
+            self._tabulate()
 
     def target(self, slo_us: int, *, reserve_us: int, share: Callable[[], float], now_us: int) -> int:
         """The batch size worth waiting for at the head's SLO and the present rate, on a `share` of the lanes.

@@ -57,6 +57,7 @@ class Reporter:
             return
         self._now = self._due = False
         self._sent_us = now_us
+        machine.age(now_us=now_us)
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
             busy_us=machine.busy_us(now_us), lanes=machine.reports(), received=self._received, state=self.state,

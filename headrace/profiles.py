@@ -38,7 +38,10 @@ def remembered(records: Iterable[Record]) -> list[Profile]:
 
 
 def held(catalog: Catalog) -> list[Profile]:
-    """Kept profiles of the catalogue's variants: same machine, model version, file, Python and libraries."""
+    """Kept profiles of the catalogue's variants: same machine, file, Python and libraries.
+
+    A profile that does not say of which file it is holds for its version of the model alone.
+    """
     from executors.hardware import machine_kind
     from executors.profiling_plan import Item, artifact_of
 
@@ -53,8 +56,7 @@ def held(catalog: Catalog) -> list[Profile]:
         for kept in _read()
         if kept.profile.machine == machine
         and (item := items.get(kept.profile.variant)) is not None
-        and item.model.version == kept.model_version
-        and kept.profile.artifact in ("", artifact_of(item))
+        and _same(kept, item.model.version, artifact_of(item))
         and current(kept.profile.versions)
     ]
 
@@ -93,10 +95,17 @@ def _better(old: Kept | None, new: Kept) -> bool:
     return (
         old is not None
         and (old.profile.source, new.profile.source) == ("profiler", "executor")
-        and old.model_version == new.model_version
+        and _same(old, new.model_version, new.profile.artifact)
         and old.profile.machine == new.profile.machine
         and current(old.profile.versions)
     )
+
+
+def _same(kept: Kept, model_version: str, artifact: str) -> bool:
+    """Whether it is of this file: one file can be registered as more than one version, and is as fast in each."""
+    if kept.profile.artifact and artifact:
+        return kept.profile.artifact == artifact
+    return kept.model_version == model_version
 
 
 def _measured(catalog: Catalog) -> Iterator[Kept]:

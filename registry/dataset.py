@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 
 BYTES_MAX = 2 << 30  # of x and y together, unpacked
 HEADER_BYTES_MAX = 1024  # numpy writes 118 for an ordinary array; see streams/payloads.py
+CHUNK_BYTES = 1 << 20
 NAMES = ("x", "y")
 
 
@@ -118,11 +119,22 @@ def _array(archive: zipfile.ZipFile, member: str, name: str) -> Array:
                 f"{name}: {member} claims {shape} of {dtype}, which is {count * dtype.itemsize} bytes, and has "
                 f"{size_bytes - start}"
             )
-        data = beginning.getvalue()[start:] + opened.read()
-    if len(data) != count * dtype.itemsize:
-        raise BadDataset(f"{name}: {member} ends after {len(data)} bytes of {count * dtype.itemsize}")
-    array = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+        flat = np.empty(count, dtype)  # filled where it stays: the set may be as large as the memory allows
+        there = _fill(memoryview(flat).cast("B"), beginning.getvalue()[start:], opened) if count else 0
+    if there != count * dtype.itemsize:
+        raise BadDataset(f"{name}: {member} ends after {there} bytes of {count * dtype.itemsize}")
+    array = flat.reshape(shape, order="F" if fortran else "C")
     return np.ascontiguousarray(array.astype(dtype.newbyteorder("="), copy=False))
+
+
+def _fill(room: memoryview, first: bytes, rest: IO[bytes]) -> int:
+    """How many bytes of the room are filled with these and with what follows."""
+    room[: len(first)] = first
+    filled = len(first)
+    while filled < len(room) and (chunk := rest.read(min(CHUNK_BYTES, len(room) - filled))):
+        room[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return filled
 
 
 def _check(x: Array, y: Array, name: str) -> None:

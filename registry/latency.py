@@ -11,6 +11,8 @@ from typing import Literal, Self
 
 import msgspec
 
+from registry.correction import Knots, corrected
+
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One batch size. Units: microseconds, queries per second.
@@ -64,12 +66,12 @@ class LatencyProfile:
         ]
         return cls(points, batch_max=batch_max)
 
-    def scaled(self, ratio: float) -> Self:
-        """The same curve, `ratio` times as slow."""
+    def corrected(self, drift: float, knots: Knots = ()) -> Self:
+        """The curve of one machine: `drift` times as slow, and its p99 by size as `knots` say (correction.py)."""
         made = type(self).__new__(type(self))
         made.batch_max = self.batch_max
-        made.p50_us = [round(us * ratio) for us in self.p50_us]
-        made.p99_us = [round(us * ratio) for us in self.p99_us]
+        made.p50_us = corrected(self.p50_us, drift)
+        made.p99_us = corrected(self.p99_us, drift, knots)
         return made
 
     def batch_within(self, budget_us: int) -> int:

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from registry import dataset, inspection, manifest
+from registry import dataset, dataset_folder, inspection, manifest
 from registry.archives import BadArtifact
 from registry.confined import Limits
 from registry.dataset import BadDataset, Dataset
+from registry.dataset_folder import Preparing
 from registry.inspection import PROGRAM, Array, Findings, Kind, Request
 from registry.records import Accuracy, Artifact, Framework, Model, Record, Step, Task, Variant
 from registry.register_checks import accuracy_of, check_labels, compare
@@ -30,6 +31,9 @@ FORMATS: dict[Kind, str] = {"onnx": "onnx", "pt2": "pt2", "torchscript": "pt2", 
 
 Steps = Callable[[Model, Array], None]
 """Tries the model's steps before and after on some of its answers; raises what is wrong with them."""
+
+Prepares = Callable[[Registration], Preparing]
+"""How the files of a validation folder become items; raises what must be said for that."""
 
 
 class VersionTaken(ClientFault):
@@ -64,6 +68,7 @@ def register(
     store: Store | None,
     *,
     steps: Steps,
+    prepares: Prepares | None = None,
     known: Mapping[str, Model] | None = None,
     limits: Limits | None = None,
     bytes_max: int = 4_000_000_000,
@@ -71,7 +76,7 @@ def register(
 ) -> Registered:
     """Check one model and keep its files; `store` None only checks.
 
-    `known` are the versions of this model that are registered. The registration comes from `registration.read` or
+    `known` are the versions of this model that are registered; without `prepares` no validation set can be a folder. The registration comes from `registration.read` or
     `registration.checked`, whose paths are absolute.
     Raises: BadArtifact, UnsafeArtifact, BadDataset, VersionTaken, what `steps` raises; CheckFailed if this
             installation cannot look at it; StoreUnreachable.
@@ -80,7 +85,7 @@ def register(
     with tempfile.TemporaryDirectory(prefix="headrace-register-") as made:
         work = Path(made)
         progress("reading the validation set")
-        items, kept = _validation(registration, work)
+        items, kept = _validation(registration, work, prepares)
         looked: dict[Framework, _Looked] = {}
         for framework, (kind, path) in kinds.items():
             progress(f"loading and running {Path(path).name}")
@@ -102,12 +107,17 @@ def register(
     )  # fmt: skip
 
 
-def _validation(registration: Registration, work: Path) -> tuple[Dataset | None, Path | None]:
+def _validation(
+    registration: Registration, work: Path, prepares: Prepares | None
+) -> tuple[Dataset | None, Path | None]:
     """The set, and our own copy of its file: what is checked is what is kept, whoever writes to the original."""
     if not registration.validation:
         return None, None
-    kept = work / "validation.npz"
-    _copy(Path(registration.validation), kept, 2 * dataset.BYTES_MAX, BadDataset)
+    kept, given = work / "validation.npz", Path(registration.validation)
+    if given.is_dir() and prepares is not None:
+        dataset_folder.pack(given, kept, labels=registration.labels, preparing=prepares(registration))
+    else:
+        _copy(given, kept, 2 * dataset.BYTES_MAX, BadDataset)
     return dataset.load(kept), kept
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import msgspec
 
+from registry import dataset_folder
+from registry.dataset import BadDataset
 from registry.register import Registered, placed
 from registry.registration import Registration
 from streams.blobs import Store
 
 KEPT_MAX = 1_000
 CHECKS = 1  # counted up when a check is added or changed, so that all is looked at again
-LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "headrace")
+LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "pillow", "headrace")
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,14 @@ def key_of(registration: Registration, *, bytes_max: int) -> str:
     Empty, so that it is always looked at: with a factory, whose code is not in it, or if a file cannot be read.
     """
     paths = [Path(path) for path in (*registration.artifacts, registration.validation) if path]
+    folder = [paths.pop()] if registration.validation and paths[-1].is_dir() else []
     try:
         if registration.factory or any(not path.is_file() or path.stat().st_size > bytes_max for path in paths):
             return ""
         files = [(path.suffix, _sha256(path)) for path in paths]
-    except OSError:
-        return ""
+        files += [("", dataset_folder.digest(path, registration.labels)) for path in folder]
+    except (OSError, BadDataset):
+        return ""  # the check says what is wrong
     said = msgspec.structs.replace(registration, artifacts=(), validation="")
     parts = (CHECKS, [_version(name) for name in LIBRARIES], said, files)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()

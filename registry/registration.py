@@ -3,7 +3,7 @@
 name = "digits-cnn"
 task = "digit-classification"
 artifacts = ["model.onnx", "model.pt2"]   # of one model: at most one for each framework
-validation = "digits.npz"                 # arrays x and y; or, without one, [accuracy] with value and source
+validation = "digits.npz"                 # arrays x and y, or a folder; or, without, [accuracy] with value and source
 labels = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 """
 
@@ -135,7 +135,10 @@ def _wrong(own: Registration) -> Iterator[str]:
     if own.factory and (len(own.artifacts) != 1 or not _FACTORY.fullmatch(own.factory)):
         yield f"factory {own.factory!r} must be package.module:callable, and its state dict the only artifact"
     if not own.validation and own.accuracy is None:
-        yield "neither validation (an .npz with x and y) nor [accuracy] with value and source says how good it is"
+        yield (
+            "neither validation (an .npz with x and y, or a folder with labels.csv) nor [accuracy] with value and source "
+            "says how good it is"
+        )
     if own.accuracy is not None and not 0.0 <= own.accuracy.value <= 1.0:
         yield f"accuracy.value {own.accuracy.value:g} is outside 0 to 1"
     if own.accuracy is not None and not own.accuracy.source:

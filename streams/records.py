@@ -57,7 +57,9 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queued: int = 0
     patient: int = 0  # of the queued, those without a deadline to keep: timed ones overtake them
     running: int = 0
-    drift: float = 1.0  # measured latency / profiled latency, decayed
+    drift: float = 1.0  # measured latency / profiled latency, of the median of the last batches
+    sizes: tuple[tuple[int, float], ...] = ()  # by rising batch size: the same of its p99, over `drift`
+    doubt: int = 0  # a drift above 1 that 1: no batch has shown for a second, 2: and the last one contradicts
     undecoded: int = 0  # of the queued, payloads that wait for being decoded, or are (photographs; tensors never)
     decode_us: int = 0  # after so long one more of them is decoded, on average; 0: none was yet
 

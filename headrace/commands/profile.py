@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from executors.alone import alone
 from executors.hardware import machine_kind, usable_cores
 from executors.probing import claim
-from executors.profiling import Order, Profiled
-from executors.profiling_campaign import Campaign, Done
-from executors.profiling_plan import Item, Plan, known_of, plan
-from executors.profiling_process import profile_apart
+from executors.profiling_campaign import Done
+from executors.profiling_plan import known_of, plan
 from headrace.options import Check, Config, Level, Set, configure, kafka_of
 from headrace.pools import pools
-from headrace.profiles import current, held, remember
+from headrace.profiles import current
+from headrace.profiling import WIDTH, keeping, recall, run
 from headrace.settings import Loaded
 from registry import manifest, topic
 from registry.catalog import Catalog
@@ -29,7 +26,6 @@ from registry.predict_errors import Row, left_out, table
 from registry.records import Profile
 from streams.settings import KafkaSettings
 
-WIDTH = 140  # where no terminal says
 FAILED, STOPPED = 1, 130
 SECONDS, EACH_S = 600.0, 4.0
 
@@ -77,15 +73,11 @@ def profile(
         )
         return
 
-    def kept(profiles: Sequence[Profile]) -> None:
-        if kafka is not None:
-            topic.publish(kafka, profiles)
-        for made in profiles:
-            catalog.add(made)
-        remember(catalog)
-
     try:
-        done = _run(todo, catalog, kept, pool=own.pool, cores=cores, seconds=seconds, each_s=each, whole=whole)
+        done = run(
+            todo, catalog, keeping(catalog, kafka), pool=own.pool, cores=cores, seconds=seconds, each_s=each,
+            whole=whole,
+        )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("stopped; what was measured is kept, and the next call goes on from there", err=True)
         raise typer.Exit(STOPPED) from None
@@ -105,47 +97,8 @@ def _catalog(loaded: Loaded, models: Path | None, kafka: KafkaSettings | None) -
         catalog = Catalog()
         for record in (*pools(loaded.settings.kafka), *manifest.read(models)):
             catalog.add(record)
-    own = []
-    for profile in held(catalog):
-        known = catalog.profiles.get((profile.variant, profile.pool))
-        if known is None or (profile.source, known.source) == ("profiler", "executor"):
-            catalog.add(profile)
-            own.append(profile)
-    if kafka is not None and own:
-        topic.publish(kafka, own)
+    recall(catalog, kafka)
     return catalog
-
-
-def _run(
-    todo: Plan,
-    catalog: Catalog,
-    kept: Callable[[Sequence[Profile]], None],
-    *,
-    pool: str,
-    cores: int,
-    seconds: float,
-    each_s: float,
-    whole: bool,
-) -> Done:
-    console = Console(stderr=True, width=None if Console(stderr=True).is_terminal else WIDTH)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("profiling", total=len(todo.due))
-
-        def begun(item: Item) -> None:
-            bars.update(bar, description=item.variant.name)
-
-        def one(order: Order) -> Profiled:
-            try:
-                with alone():
-                    return profile_apart(order)
-            finally:
-                bars.advance(bar)
-
-        campaign = Campaign(
-            todo, catalog.variants, pool=pool, cores=cores, kept=kept, begun=begun, profile_one=one
-        )  # fmt: skip
-        return campaign.run(budget_s=seconds, variant_s=each_s, whole=whole)
 
 
 def _tell(done: Done, catalog: Catalog, *, json: bool, all_rows: bool) -> None:

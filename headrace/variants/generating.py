@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,8 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
     """Variants to publish, narrowest first; what was refused; the model's own accuracy, if it was measured.
 
     `drops`: accuracy lost against fp32 on the same items, by name, of every variant that ran on labelled items,
-    refused ones too. `ran`: how many tries were not known from an earlier run.
+    refused ones too. `ran`: how many tries were not known from an earlier run. `left`: what there was no time for.
+    `settled`: another run would find the same, without a child.
     """
 
     variants: tuple[Variant, ...]
@@ -45,6 +49,8 @@ class Generated(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     drops: dict[str, float] = {}
     ran: int = 0
+    left: tuple[str, ...] = ()
+    settled: bool = True
 
 
 def generate_variants(
@@ -55,12 +61,16 @@ def generate_variants(
     machine: Machine | None = None,
     rules: Rules | None = None,
     limits: Limits | None = None,
+    ways: Sequence[str] = ("*",),
+    budget_s: float = math.inf,
     tell: Progress | None = None,
 ) -> Generated:
     """Try every way on the menu to run `model`, whose artifacts' paths are files here.
 
-    items: what to judge on (`evidence.from_dataset`, `from_samples`); without, reduced precision is refused.
-    out:   the folder of what is known and of converted artifacts; a second run with it only looks up.
+    items:    what to judge on (`evidence.from_dataset`, `from_samples`); without, reduced precision is refused.
+    out:      the folder of what is known and of converted artifacts; a second run with it only looks up.
+    ways:     globs of what stands behind the `/` of a variant's name; the reference is run in any case.
+    budget_s: for everything; what is known already takes none of it, and a later call goes on with the rest.
     Converted artifacts in the records have paths in `out`; whoever publishes puts them into the store.
     """
     found = _Run(
@@ -71,6 +81,8 @@ def generate_variants(
         machine if machine is not None else this_machine(),
         rules or Rules(),
         limits or Limits(),
+        ways,
+        time.monotonic() + budget_s,
     )
     return found.generate(tell or (lambda _name, _share: None))
 
@@ -85,29 +97,37 @@ class _Run:
         machine: Machine,
         rules: Rules,
         limits: Limits,
+        ways: Sequence[str],
+        until: float,
     ) -> None:
         self._model, self._ledger, self._out, self._items = model, ledger, out, items
         self._machine, self._rules, self._limits = machine, rules, limits
+        self._ways, self._until = ways, until
         self._digest = items.digest()
         self._ran = 0
+        self._left: set[str] = set()
+        self._settled = True
 
         self._found: dict[str, Found] = {}
         self._reference: Try | None = None
 
     def generate(self, tell: Progress) -> Generated:
-        candidates = menu(self._model, self._machine)
+        every = menu(self._model, self._machine)
+        candidates = [each for each in every if self._wanted(each)]
         left = [each for each in candidates if not each.unsupported]
         with self._arrays() as arrays:
-            for first in [each for each in left if _may_refer(each)]:
+            for first in [each for each in every if not each.unsupported and _may_refer(each)]:
                 tell(first.variant.name, 0.0)
                 self._try([first], arrays)
-                left.remove(first)
-                if self._judge(first.variant, self._found[first.variant.name]) is None:
+                if first in left:
+                    left.remove(first)
+                found = self._found.get(first.variant.name)
+                if found is not None and self._judge(first.variant, found) is None:
                     self._reference = Try(key=self._key(first), variant=first.variant)
                     break
             for _, way in itertools.groupby(left, key=_way):
                 each = list(way)
-                tell(each[0].variant.name, len(self._found) / len(candidates))
+                tell(each[0].variant.name, min(1.0, len(self._found) / len(candidates)))
                 self._try(each, arrays)
         tell(self._model.name, 1.0)
         return self._generated(candidates)
@@ -116,18 +136,24 @@ class _Run:
         """Variants of one way to run: those that are not known, in one child."""
         refers = self._reference is None and _may_refer(way[0])
         if self._reference is None and not refers:
+            if self._left:  # it would have been one of those
+                self._left |= {each.variant.name for each in way}
+                return
             lost = Found(stage="load", reason="nothing to compare its answers with: no fp32 variant runs")
             self._found |= {each.variant.name: lost for each in way}
             return
         tries = [Try(key=self._key(each), variant=each.variant) for each in way]
         unknown = [each for each in tries if self._known(each, refers) is None]
-        if unknown:
-            self._ran += len(unknown)
-            died = self._child(way[0], unknown, arrays, refers)
+        if unknown and (left_s := self._until - time.monotonic()) > 0:
+            died = self._child(way[0], unknown, arrays, refers, left_s)
             if died is not None:
                 self._bury(died, unknown)
+            self._ran += sum(each.variant.name not in self._left for each in unknown)
+        elif unknown:
+            self._left |= {each.variant.name for each in unknown}
         for each in tries:
-            self._found.setdefault(each.variant.name, self._known(each, refers) or NOT_FOUND)
+            if each.variant.name not in self._left:
+                self._found.setdefault(each.variant.name, self._known(each, refers) or NOT_FOUND)
 
     def _known(self, each: Try, refers: bool) -> Found | None:
         found = self._ledger.get(each.key, Found)
@@ -140,6 +166,10 @@ class _Run:
 
     def _bury(self, died: Died, unknown: Sequence[Try]) -> None:
         """What the child left open: where it died, the reason; behind that, that it was not tried."""
+        if died.cut:
+            self._left |= {each.variant.name for each in unknown if self._ledger.get(each.key, Found) is None}
+            return
+        self._settled = self._settled and died.lasting
         found = died.found()
         for index, each in enumerate(unknown):
             if self._ledger.get(each.key, Found) is not None:
@@ -150,7 +180,11 @@ class _Run:
             if index >= died.at.index:
                 found = msgspec.structs.replace(found, reason=f"not tried, as with fewer cores: {died.reason}")
 
-    def _child(self, first: Candidate, tries: Sequence[Try], arrays: Path, refers: bool) -> Died | None:
+    def _wanted(self, candidate: Candidate) -> bool:
+        way = candidate.variant.name.partition("/")[2]
+        return any(fnmatchcase(way, glob) for glob in self._ways)
+
+    def _child(self, first: Candidate, tries: Sequence[Try], arrays: Path, refers: bool, left_s: float) -> Died | None:
         referred = tries[0] if refers else self._reference
         assert referred is not None
         with tempfile.TemporaryDirectory(prefix="try-", dir=self._out) as folder:
@@ -168,7 +202,7 @@ class _Run:
                 refers=refers,
                 compile_saves_min=self._rules.compile_saves_min,
             )
-            return bounded.run(job, Path(folder))
+            return bounded.run(job, Path(folder), left_s=left_s)
 
     def _outputs(self, name: str) -> Path:
         return self._out / "outputs" / f"{name}.npy"
@@ -219,6 +253,8 @@ class _Run:
             if each.unsupported:
                 away.append(refused(each.variant, self._machine, stage="load", reason=each.unsupported, at=now))
                 continue
+            if each.variant.name in self._left:
+                continue
             found = self._found[each.variant.name]
             if (lost := judging.drop(found, reference)) is not None:
                 drops[each.variant.name] = lost
@@ -234,6 +270,8 @@ class _Run:
             accuracy=published[0].accuracy if measured else None,
             drops=drops,
             ran=self._ran,
+            left=tuple(each.variant.name for each in candidates if each.variant.name in self._left),
+            settled=self._settled and not self._left,
         )
 
     def _accuracy(self, variant: Variant, found: Found, reference: Found) -> Accuracy | None:

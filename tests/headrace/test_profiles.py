@@ -66,14 +66,21 @@ def test_remembered_profile_comes_back_as_it_was() -> None:
         ({"versions": {"python": "2.7"}}, "a1", "1"),
         ({"versions": {"no-such-library": "1"}}, "a1", "1"),
         ({}, "b2", "1"),
-        ({}, "a1", "2"),
+        ({"artifact": ""}, "a1", "2"),
     ],
 )
 def test_remembered_profile_of_something_else_does_not_hold(change: dict[str, Any], sha256: str, version: str) -> None:
-    """Another kind of machine, other libraries, another file, another version of the model."""
+    """Another kind of machine, other libraries, another file; another version, where no file is named."""
     remember(catalog(profile(**change)))
 
     assert held(catalog(sha256=sha256, version=version)) == []
+
+
+def test_remembered_profile_of_a_file_holds_in_every_version_of_it() -> None:
+    """A folder of manifests and `register` give the same file two versions, and it is measured once."""
+    remember(catalog(profile()))
+
+    assert held(catalog(version="2")) == [profile()]
 
 
 def test_remember_quick_look_does_not_replace_the_profiler() -> None:
@@ -84,8 +91,9 @@ def test_remember_quick_look_does_not_replace_the_profiler() -> None:
     assert remember(catalog(quick)) == 0
     assert held(catalog()) == [thorough]
 
-    assert remember(catalog(quick, version="2")) == 1
-    assert held(catalog(version="2")) == [quick]
+    other = profile(source="executor", points=quick.points, artifact="")
+    assert remember(catalog(other, version="2")) == 1
+    assert held(catalog(version="2")) == [other]
 
 
 def test_current_versions_are_those_installed() -> None:
