@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 
 from executors.finishing import finish
 from executors.processing import prepare
+from headrace.labelled import preparing
 from headrace.options import kafka_of
 from headrace.pools import pools
 from headrace.settings import Loaded, load
@@ -27,6 +29,7 @@ from registry.store import ArtifactSettings, open_artifacts
 from streams.blobs import Store
 from streams.errors import ModelFailed
 from streams.folders import cache_folder
+from streams.settings import KafkaSettings
 
 Progress = Callable[[str], None]
 
@@ -53,36 +56,67 @@ def register(
     """
     own = _described(model, described)
     loaded = loaded or load()
-    kafka, settings = kafka_of(loaded), loaded.settings.artifacts
     if not publish:
-        return _checked(own, None, settings, {}, progress)
-    catalog, store = topic.read(kafka), open_artifacts(settings)
-    memory, key = Memory(cache_folder() / "checked"), key_of(own, bytes_max=settings.size_max_bytes)
-    known = catalog.versions.of(own.name)
-    made = memory.get(key, store)
-    if made is None:
-        made = _checked(own, store, settings, known, progress)
-        memory.put(key, made)
-    else:
-        checks.check_version(made.model, known)
+        return _checked(own, None, loaded.settings.artifacts, {}, progress)
+    (made,) = register_all([own], loaded=loaded, kafka=kafka_of(loaded), progress=progress)
+    return made
+
+
+def register_all(
+    models: Sequence[Registration],
+    *,
+    loaded: Loaded,
+    kafka: KafkaSettings,
+    at_once: int = 1,
+    progress: Progress = lambda _what: None,
+) -> list[Registered]:
+    """Register several models: each is checked, so many at once, and all are published together, or none.
+
+    Raises: as `register`; KeyboardInterrupt waits for the checks that have begun.
+    """
+    settings = loaded.settings.artifacts
+    catalog, store, memory = topic.read(kafka), open_artifacts(settings), Memory(cache_folder() / "checked")
+
+    def one(own: Registration) -> Registered:
+        known, key = catalog.versions.of(own.name), key_of(own, bytes_max=settings.size_max_bytes)
+        made = memory.get(key, store)
+        if made is None:
+            made = _checked(own, store, settings, known, progress)
+            memory.put(key, made)
+        else:
+            checks.check_version(made.model, known)
+        return made
+
+    pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="register")
+    try:
+        every = list(pool.map(one, models))
+    finally:
+        pool.shutdown(cancel_futures=True)
     progress("publishing")
     records: list[Record] = [record for record in pools(kafka) if record.name not in catalog.pools]
-    if made.task.name not in catalog.tasks or own.accepts or own.slo_ms_default is not None:
-        records.append(made.task)  # else it keeps what its own operator said of it
+    for own, made in zip(models, every, strict=True):
+        if made.task.name not in catalog.tasks or own.accepts or own.slo_ms_default is not None:
+            records.append(made.task)  # else it keeps what its own operator said of it
     there = {variant.name: variant.version for variant in catalog.variants.values()}
-    # What stands there of this version may have been generated, and know more than these.
-    records += [made.model, *(variant for variant in made.variants if there.get(variant.name) != variant.version)]
+    for made in every:
+        # What stands there of this version may have been generated, and know more than these.
+        records += [made.model, *(variant for variant in made.variants if there.get(variant.name) != variant.version)]
     topic.publish(kafka, admitted(catalog, records))
-    if topic.read(kafka).versions.of(made.model.name).get(made.model.version) != made.model:
-        raise VersionTaken(f"{made.model.name} {made.model.version} was registered by someone else at the same moment")
-    return made
+    now = topic.read(kafka).versions
+    for made in every:
+        if now.of(made.model.name).get(made.model.version) != made.model:
+            raise VersionTaken(
+                f"{made.model.name} {made.model.version} was registered by someone else at the same moment"
+            )
+    return every
 
 
 def _checked(
     own: Registration, store: Store | None, settings: ArtifactSettings, known: Mapping[str, Model], progress: Progress
 ) -> Registered:
     return checks.register(
-        own, store, steps=try_steps, known=known, bytes_max=settings.size_max_bytes, progress=progress,
+        own, store, steps=try_steps, prepares=preparing, known=known, bytes_max=settings.size_max_bytes,
+        progress=progress,
         limits=Limits(
             time_s=settings.check_s, memory_bytes=settings.check_memory_bytes, file_bytes=settings.size_max_bytes
         ),

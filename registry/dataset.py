@@ -120,7 +120,7 @@ def _array(archive: zipfile.ZipFile, member: str, name: str) -> Array:
                 f"{size_bytes - start}"
             )
         flat = np.empty(count, dtype)  # filled where it stays: the set may be as large as the memory allows
-        there = _fill(memoryview(flat).cast("B"), beginning.getvalue()[start:], opened) if count else 0
+        there = _fill(flat.data.cast("B"), beginning.getvalue()[start:], opened) if count else 0
     if there != count * dtype.itemsize:
         raise BadDataset(f"{name}: {member} ends after {there} bytes of {count * dtype.itemsize}")
     array = flat.reshape(shape, order="F" if fortran else "C")

@@ -76,8 +76,8 @@ def register(
 ) -> Registered:
     """Check one model and keep its files; `store` None only checks.
 
-    `known` are the versions of this model that are registered; without `prepares` no validation set can be a folder. The registration comes from `registration.read` or
-    `registration.checked`, whose paths are absolute.
+    `known` are the versions of this model that are registered; without `prepares` no validation set can be a folder.
+    The registration comes from `registration.read` or `registration.checked`, whose paths are absolute.
     Raises: BadArtifact, UnsafeArtifact, BadDataset, VersionTaken, what `steps` raises; CheckFailed if this
             installation cannot look at it; StoreUnreachable.
     """

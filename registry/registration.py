@@ -136,8 +136,8 @@ def _wrong(own: Registration) -> Iterator[str]:
         yield f"factory {own.factory!r} must be package.module:callable, and its state dict the only artifact"
     if not own.validation and own.accuracy is None:
         yield (
-            "neither validation (an .npz with x and y, or a folder with labels.csv) nor [accuracy] with value and source "
-            "says how good it is"
+            "neither validation (an .npz with x and y, or a folder with labels.csv) nor [accuracy] with value and "
+            "source says how good it is"
         )
     if own.accuracy is not None and not 0.0 <= own.accuracy.value <= 1.0:
         yield f"accuracy.value {own.accuracy.value:g} is outside 0 to 1"
