@@ -30,7 +30,7 @@ COMMANDS = {
     "profile": "Measure the variants on this machine, and predict what was not measured.",
     "model": "Versions of a model: canary, compare, promote, retire.",
     "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
-    "registry": "Make a catalogue from profile tables.",
+    "registry": "Make a catalogue from profile tables; list and remove files of models that nothing names.",
     "blobs": "Put, get and remove values that are too large for a record.",
     "config": "Print the settings in force and where each came from.",
     "bench": "Run one benchmark.",

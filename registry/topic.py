@@ -62,6 +62,7 @@ class Follower(threading.Thread):
     def __init__(self, kafka: KafkaSettings, changed: Callable[[Catalog], None] | None = None) -> None:
         super().__init__(name="registry", daemon=True)
         self.catalog = Catalog()
+        self.unreadable = 0  # records of a version that this one cannot read
         self._kafka = kafka
         self._changed = changed
         self._caught_up = threading.Event()
@@ -105,6 +106,7 @@ class Follower(threading.Thread):
         try:
             self.catalog.apply(name, value)
         except msgspec.MsgspecError as unknown:
+            self.unreadable += 1
             log.warning("registry record ignored", extra={"key": name, "error": BadRecord(str(unknown)).message})
 
     def _tell(self) -> None:

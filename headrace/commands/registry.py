@@ -1,7 +1,8 @@
-"""`headrace registry import FILE...`: other people's profile tables as a catalogue for planner and simulator."""
+"""`headrace registry import|artifacts`: catalogues from other people's profile tables, and the files of a store."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -9,25 +10,28 @@ from typing import Annotated
 import msgspec
 import typer
 
+from headrace.durations import seconds
+from headrace.options import Config, Level, Set, configure, kafka_of
+from registry.catalog import Catalog
 from registry.scale import ARCHITECTURES, VARIANTS, scale
+from registry.store import open_artifacts
 from registry.tables.curve import catalogue, records
 from registry.tables.file import save
 from registry.tables.read import BadTable, read
+from registry.topic import Follower
+from registry.unused import files, named
+from streams.errors import BadSettings
+from streams.settings import KafkaSettings
 
 ROWS_SHOWN = 4  # of each rule, unless all are asked for
 
 app = typer.Typer(
     name="registry",
     add_completion=False,
-    help="Catalogues from profile tables.",
+    help="Catalogues from profile tables; files of models that nothing names any more.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-@app.callback()
-def registry() -> None:
-    """Keeps `import` a subcommand while it is the only one."""
 
 
 @app.command("import")
@@ -65,3 +69,58 @@ def import_(
     if out is not None:
         save(made, out)
         typer.echo(f"wrote {out}", err=as_json)
+
+
+@app.command()
+def artifacts(
+    unused: Annotated[bool, typer.Option("--unused", help="Only what no registered record names.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what nothing names; without it nothing is.")] = False,
+    older_than: Annotated[str, typer.Option(help="Remove only what was put before that: 30m, 2h, 1d.")] = "1d",
+    config: Config = None,
+    pairs: Set = None,
+    level: Level = "warning",
+) -> None:
+    """List the files of the artifact store and what names them, and remove those that nothing names.
+
+    What a registered version names is kept, a retired one's too, and so is what was put a moment ago. Only the
+    registry of the configured cluster and prefix is read: do not remove from a store that others share.
+    """
+    span_s = seconds(older_than, option="--older-than")
+    loaded = configure(config, pairs, level)
+    kafka, store = kafka_of(loaded), open_artifacts(loaded.settings.artifacts)
+    found = files(list(store.kept()), _whole(kafka, remove))
+    before = time.time() - span_s
+    for file in found:
+        if file.named_by and (unused or remove):
+            continue
+        told = ", ".join(file.named_by) or "nothing names it"
+        typer.echo(f"{file.kept.digest}  {file.kept.size_bytes / 1e6:9.3f} MB  {told}")
+    free = [file.kept for file in found if not file.named_by]
+    old = [each for each in free if each.put_s < before]
+    if remove:
+        names = named(_whole(kafka, remove))  # once more: it takes a while to list a large store
+        old = [each for each in old if each.digest not in names]
+        for each in old:
+            store.remove(each.digest)
+    size = f"{sum(each.size_bytes for each in old) / 1e6:.1f} MB"
+    done = f"removed {len(old)}" if remove else f"--remove would remove {len(old)}"
+    typer.echo(f"{len(found)} files, {len(free)} that nothing names; {done} put more than {older_than} ago, {size}")
+
+
+def _whole(kafka: KafkaSettings, remove: bool) -> Catalog:
+    """The registry; to remove by it, all of it must be readable and there must be something in it.
+
+    Raises: BadSettings, Unreachable.
+    """
+    follower = Follower(kafka)
+    follower.start()
+    try:
+        catalog = follower.wait()
+    finally:
+        follower.stop()
+    where = f"{kafka.topic('registry')} at {kafka.bootstrap}"
+    if remove and follower.unreadable:
+        raise BadSettings(f"{where} has {follower.unreadable} records of a newer version, which may name files")
+    if remove and not catalog.models:
+        raise BadSettings(f"no model is registered in {where}; is it the right cluster and prefix?")
+    return catalog

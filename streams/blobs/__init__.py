@@ -5,9 +5,9 @@ from __future__ import annotations
 from streams.blobs.local import LocalStore
 from streams.blobs.s3 import S3Store
 from streams.blobs.settings import BlobSettings
-from streams.blobs.store import Pruned, Store, digest_of, name_of
+from streams.blobs.store import Kept, Pruned, Store, digest_of, name_of
 
-__all__ = ["BlobSettings", "LocalStore", "Pruned", "S3Store", "Store", "digest_of", "name_of", "open_store"]
+__all__ = ["BlobSettings", "Kept", "LocalStore", "Pruned", "S3Store", "Store", "digest_of", "name_of", "open_store"]
 
 
 def open_store(settings: BlobSettings) -> Store | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from streams.blobs.store import CHUNK_BYTES, Pruned, check_size, name_of, verified
+from streams.blobs.store import CHUNK_BYTES, Kept, Pruned, check_size, name_of, verified
 from streams.errors import ClaimNotFound, StoreUnreachable
 
 PART = ".part"  # how the name of a file ends that is being written
@@ -68,12 +68,25 @@ class LocalStore:
         with self._spoken():
             return (self.root / name_of(digest)).is_file()
 
+    def kept(self) -> Iterator[Kept]:
+        with self._spoken():
+            for path in self.root.glob("sha256/??/*"):
+                if not _ours(path):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed as we look
+                    found = path.stat()
+                    yield Kept(f"sha256:{path.name}", found.st_size, found.st_mtime)
+
+    def remove(self, digest: str) -> None:
+        with self._spoken():
+            (self.root / name_of(digest)).unlink(missing_ok=True)
+
     def prune(self, older_than_s: float) -> Pruned:
         before = time.time() - older_than_s
         count = size_bytes = 0
         with self._spoken():
             for path in [*self.root.glob(f"*{PART}"), *self.root.glob("sha256/??/*")]:
-                if not (path.name.endswith(PART) or (len(path.name) == 64 and HEX.issuperset(path.name))):
+                if not (path.name.endswith(PART) or _ours(path)):
                     continue  # not ours
                 with contextlib.suppress(FileNotFoundError):  # somebody prunes beside us
                     found = path.stat()
@@ -124,6 +137,10 @@ def written(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _ours(path: Path) -> bool:
+    return len(path.name) == 64 and HEX.issuperset(path.name)
 
 
 def _created(path: Path) -> BinaryIO:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from streams.blobs.away import Away
 from streams.blobs.local import written
-from streams.blobs.store import CHUNK_BYTES, Pruned, check_size, name_of, verified
-from streams.errors import BadSettings, ClaimNotFound, StoreUnreachable
+from streams.blobs.store import CHUNK_BYTES, Kept, Pruned, check_size, name_of, verified
+from streams.errors import BadClaim, BadSettings, ClaimNotFound, StoreUnreachable
 
 PAUSE_S = 0.1  # before a body that broke off is asked for again; doubled each time
 PART_BYTES = 16 << 20  # files above it are sent in parts
@@ -116,6 +116,20 @@ class S3Store:
         except ClaimNotFound:
             return False
         return True
+
+    def kept(self) -> Iterator[Kept]:
+        with self._spoken():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}sha256/"):
+                for found in page.get("Contents", ()):
+                    digest = f"sha256:{found['Key'].rpartition('/')[2]}"
+                    with contextlib.suppress(BadClaim):  # not ours
+                        if self._key(digest) == found["Key"]:
+                            yield Kept(digest, found["Size"], found["LastModified"].timestamp())
+
+    def remove(self, digest: str) -> None:
+        with self._spoken():
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(digest))
 
     def prune(self, older_than_s: float) -> Pruned:
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)

@@ -25,6 +25,14 @@ class Pruned(NamedTuple):
     size_bytes: int
 
 
+class Kept(NamedTuple):
+    """One value of a store. Units: `put_s` is wall time, when it was last put."""
+
+    digest: str
+    size_bytes: int
+    put_s: float
+
+
 class Store(Protocol):
     """Every method may be called from any thread, and blocks.
 
@@ -46,6 +54,12 @@ class Store(Protocol):
 
     def exists(self, digest: str) -> bool:
         """Whether something is kept under that digest; `get` says whether it is sound."""
+
+    def kept(self) -> Iterator[Kept]:
+        """Every value that is there, in no order; what is put or removed meanwhile may be in it or not."""
+
+    def remove(self, digest: str) -> None:
+        """Remove one value, if it is there."""
 
     def prune(self, older_than_s: float) -> Pruned:
         """Remove what was last put more than so many seconds ago, and what was left half-written then."""

@@ -107,6 +107,21 @@ def test_prune_removes_what_is_old_and_put_makes_it_young(store: Store) -> None:
 # A folder.
 
 
+def test_kept_lists_values_and_remove_takes_one(store: Store) -> None:
+    """With size and time; what is removed is gone, and removing it again is no error."""
+    began = time.time()
+    one, other = store.put(b"one"), store.put(b"others")
+    found = {each.digest: each for each in store.kept()}
+    store.remove(one)
+    store.remove(one)
+
+    assert {digest: each.size_bytes for digest, each in found.items()} == {one: 3, other: 6}
+    assert all(abs(each.put_s - began) < 60 for each in found.values())
+    assert [each.digest for each in store.kept()] == [other]
+    with pytest.raises(BadClaim):
+        store.remove("sha256:../../x")
+
+
 def test_folder_half_written_file_is_told_and_mended(tmp_path: Path) -> None:
     """What a crash cut short is no value; the next put of the same bytes makes it one."""
     store = LocalStore(tmp_path)
