@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from headrace.options import Config, Level, Set, configure, kafka_of
-from headrace.variants.folder import default_out, evidence_for
-from headrace.variants.generating import Generated, generate_variants
+from headrace.settings import Loaded
+from headrace.variants.folder import default_out
+from headrace.variants.generating import Generated
 from headrace.variants.judging import Rules
-from headrace.variants.registered import at_hand, stored
+from headrace.variants.offering import Asked, add_rows, offered, records_of
 from registry import manifest, topic
-from registry.records import Model, Record, RefusedVariant
+from registry.generate import name
+from registry.lifecycle import Role, role
+from registry.records import Model
 from streams.errors import BadSettings
+
+WIDTH = 140  # where no terminal says
 
 
 def generate(
@@ -27,13 +32,20 @@ def generate(
     ] = None,
     only: Annotated[str, typer.Option(help="Models whose name fits.")] = "*",
     validation: Annotated[
-        list[str] | None, typer.Option(metavar="TASK=FILE.npz", help="Labelled items of a task; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="TASK=PATH", help="Labelled items of a task: .npz or folder. May be repeated."),
     ] = None,
     samples: Annotated[
         list[str] | None, typer.Option(metavar="TASK=DIR", help="Photographs, where there are no labels.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="What is known, and converted models; default: the cache.")] = None,
     accuracy_drop_max: Annotated[float, typer.Option(min=0.0, max=1.0, help="Against fp32.")] = 0.01,
+    ways: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Of names behind the /, as onnxruntime*.", show_default="*")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="For all of it; what is left, the next call tries.", show_default="no end")
+    ] = math.inf,
     publish: Annotated[bool, typer.Option("--publish", help="Into the registry of the configured cluster.")] = False,
     config: Config = None,
     pairs: Set = None,
@@ -45,46 +57,42 @@ def generate(
     """
     loaded = configure(config, pairs, level)
     settings = loaded.settings.artifacts
-    known = topic.read(kafka_of(loaded)).models.values() if folder is None else manifest.read(folder)
+    known = _registered(loaded) if folder is None else manifest.read(folder)
     models = [each for each in known if isinstance(each, Model) and fnmatchcase(each.name, only)]
     if not models:
         raise BadSettings(f"{folder or 'the registry'} has no model {only!r}")
-    labelled, pictured = _by_task(validation, "--validation"), _by_task(samples, "--samples")
-    console = Console(stderr=True)
-    records: list[Record] = []
+    asked = Asked(
+        out=out or default_out(), labelled=_by_task(validation, "--validation"),
+        pictured=_by_task(samples, "--samples"), rules=Rules(accuracy_drop_max=accuracy_drop_max),
+        ways=tuple(ways or ("*",)), budget_s=minutes * 60,
+    )  # fmt: skip
     table = Table("variant", "accuracy", "", box=None)
-    with Progress(TextColumn("{task.description:<48}"), BarColumn(), TimeElapsedColumn(), console=console) as bars:
-        bar = bars.add_task("", total=len(models))
-        for done, model in enumerate(models):
-
-            def tell(name: str, share: float, done: int = done) -> None:
-                bars.update(bar, completed=done + share, description=name)
-
-            with at_hand(model, settings) as (here, kept):
-                made = generate_variants(
-                    here,
-                    out=out or default_out(),
-                    items=evidence_for(here, labelled.get(model.task, kept), pictured.get(model.task)),
-                    rules=Rules(accuracy_drop_max=accuracy_drop_max),
-                    tell=tell,
-                )
-            records += [*(stored(made.variants, settings) if publish else made.variants), *made.refused]
-            _rows(table, model, made)
-    Console().print(table)
-    refusals = sum(isinstance(record, RefusedVariant) for record in records)
-    typer.echo(f"{len(records) - refusals} variants, {refusals} refused")
-    if publish:
-        topic.publish(kafka_of(loaded), records)
-        typer.echo("published")
+    every: list[Generated] = []
+    for model, made in offered(models, asked, settings, Console(stderr=True)):
+        if publish:  # at once: what was found before this is stopped, or before a store is away, is there
+            topic.publish(kafka_of(loaded), records_of(made, settings))
+        add_rows(table, model, made)
+        every.append(made)
+    Console(width=None if Console().is_terminal else WIDTH).print(table)
+    published, refused, left = (
+        sum(len(part) for part in parts)
+        for parts in zip(*((each.variants, each.refused, each.left) for each in every), strict=True)
+    )
+    told = f"; no time for {left}: call again, or raise --minutes" if left else ""
+    typer.echo(f"{published} variants{' published' if publish else ''}, {refused} refused{told}")
 
 
-def _rows(table: Table, model: Model, made: Generated) -> None:
-    for variant in made.variants:
-        accuracy = variant.accuracy or model.accuracy
-        interval = "" if accuracy.low is None else f" ({accuracy.low:.4f} to {accuracy.high:.4f}, n {accuracy.n})"
-        table.add_row(variant.name, f"{accuracy.value:.4f}", f"{accuracy.provenance}{interval}")
-    for refusal in made.refused:
-        table.add_row(refusal.variant, "refused", f"{refusal.stage}: {refusal.reason.splitlines()[0]}")
+def _registered(loaded: Loaded) -> list[Model]:
+    """Of each name the version in force, and others that are not retired and whose variants have names of their own."""
+    versions = topic.read(kafka_of(loaded)).versions
+    found = []
+    for each, in_force in sorted(versions.models.items()):
+        release = versions.releases.get(each)
+        for version, model in sorted(versions.of(each).items()):
+            apart = name(model, "") != name(in_force, "") and role(release, version) is not Role.RETIRED
+            if model is in_force or apart:
+                found.append(model)
+    return found
 
 
 def _by_task(pairs: list[str] | None, option: str) -> dict[str, Path]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from headrace.variants import menus
 from headrace.variants.evidence import Evidence
 from headrace.variants.generating import Generated, generate_variants
 from registry.generate import Machine
@@ -15,6 +17,11 @@ from registry.records import Artifact, Model
 from tests.executors.models import CLASSES, FEATURES, WEIGHT, model
 
 ONNX = Machine(kind="test", cores=1, flags=frozenset({"avx512_vnni"}), frameworks=("onnxruntime",))
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find a machine of one core with onnxruntime alone: a short menu."""
+    monkeypatch.setattr(menus, "this_machine", lambda: ONNX)
 
 
 def items(count: int = 60) -> Evidence:
