@@ -17,8 +17,9 @@ import msgspec
 from registry.catalog import Catalog
 from registry.lifecycle import ReleaseConflict, opening, replace
 from registry.records import Model, Record, Release, Variant
-from registry.topic import REQUEST_S, Follower, forget, publish
+from registry.topic import Follower, forget, publish
 from streams.errors import Unreachable
+from streams.follow import REQUEST_S
 from streams.settings import KafkaSettings
 
 KEPT_MAX = 50  # events of a model; older ones are deleted, with what is void
