@@ -1,4 +1,4 @@
-"""Arrival rates and drifts: what they say of steady inputs, of changes, and of nonsense."""
+"""Arrival rates: what they say of steady inputs, of changes, and of nonsense."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.rate import DRIFT_MAX, DRIFT_MIN, DRIFT_WEIGHT, OUTLIER, RATE_TAU_US, Drift, Rate
+from executors.rate import RATE_TAU_US, Rate
 
 T0 = 1_700_000_000_000_000
-
-
-def drift(*ratios: float, profiled_us: int = 10_000) -> float:
-    measured = Drift()
-    for ratio in ratios:
-        measured.measured(round(ratio * profiled_us), profiled_us=profiled_us)
-    return measured.ratio
 
 
 def test_rate_of_nothing_is_zero() -> None:
@@ -66,35 +59,3 @@ def test_rate_asked_more_often_is_the_same(gaps_us: list[int]) -> None:
             rate.add(1, now_us=now_us)
 
     assert asked.per_s(now_us=now_us) == pytest.approx(silent.per_s(now_us=now_us))
-
-
-def test_drift_without_measurements_is_one() -> None:
-    """The profile is believed until something else is known."""
-    assert drift() == 1.0
-
-
-@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.3, 2.5])
-def test_drift_of_steady_batches_is_theirs(ratio: float) -> None:
-    """A machine that is always slower by the same ratio is known to be."""
-    assert drift(*[ratio] * 200) == pytest.approx(ratio, rel=0.01)
-
-
-def test_drift_of_one_outlier_hardly_moves() -> None:
-    """A batch 1,000 times too long counts as one OUTLIER times too long, by its weight."""
-    assert drift(1_000.0) == pytest.approx(OUTLIER**DRIFT_WEIGHT)
-    assert drift(0.0001) == pytest.approx(OUTLIER**-DRIFT_WEIGHT)
-
-
-def test_drift_of_equal_ups_and_downs_stays_near_one() -> None:
-    """The mean is geometric: twice as long and half as long cancel."""
-    assert drift(*[2.0, 0.5] * 200) == pytest.approx(1.0, rel=0.05)
-
-
-@given(times_us=st.lists(st.integers(0, 10**9), max_size=300), profiled_us=st.integers(1, 10**6))
-def test_drift_stays_within_its_bounds(times_us: list[int], profiled_us: int) -> None:
-    """No measurement, not even of 0, takes it beyond them."""
-    measured = Drift()
-    for took_us in times_us:
-        measured.measured(took_us, profiled_us=profiled_us)
-
-        assert DRIFT_MIN * 0.999 <= measured.ratio <= DRIFT_MAX * 1.001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from executors.batching import size_efficient, size_target
 from executors.job import Job
 from executors.stock import UTILISATION, Stock
@@ -33,10 +35,10 @@ def test_stock_that_runs_slower_needs_larger_batches() -> None:
     """At three times the profile's duration the target is that of a curve three times as slow."""
     fresh, slow = stock(rate_qps=100), slowed(stock(rate_qps=100), 3.0)
 
-    assert (target(fresh), target(slow)) == (1, target(stock(CURVE.scaled(slow.drift), rate_qps=100)))
+    assert (target(fresh), target(slow)) == (1, target(stock(CURVE.corrected(slow.drift), rate_qps=100)))
     assert target(slow) == 3
-    assert slow.run_us == CURVE.scaled(slow.drift).p99_us
-    assert slow.target_patient() == size_efficient(CURVE.scaled(slow.drift))
+    assert slow.run_us[4] == pytest.approx(3 * CURVE.p99_us[4], rel=0.02)
+    assert slow.target_patient() == size_efficient(CURVE.corrected(slow.drift))
 
 
 def test_stock_target_is_forgotten_when_the_speed_changes() -> None:
