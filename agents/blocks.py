@@ -16,6 +16,7 @@ from streams.clock import NEVER
 
 PROBES_MAX = 8  # live lanes looked at per block, at any fleet size, if one of them is in time
 SCAN_MAX = 64  # lanes looked at before a group is given up: eight of fifty busy ones miss a free one too often
+PATIENT_US = NEVER // 2  # what is due later has no deadline
 SLACK_US = 5_000  # by which a prediction may be late before a block is left, or a query refused
 
 
@@ -51,8 +52,9 @@ class Blocks:
         return self._open(group, due_us, now_us)
 
     def _open(self, group: Group, due_us: int, now_us: int) -> Lane | None:
-        lanes, at, silence_us = group.lanes, group.at, self._fleet.silence_us
+        lanes, at, silence_us = group.ring, group.at, self._fleet.silence_us
         free_by_us = now_us + group.gather_us
+        patient = due_us >= PATIENT_US
         best: Lane | None = None
         best_at, best_us, probes = at, int(NEVER), 0
         for _ in range(min(len(lanes), SCAN_MAX)):
@@ -62,6 +64,8 @@ class Blocks:
             if not executor.ready or now_us - executor.heard_us > silence_us:
                 continue
             finish_us = lane.finish_us(now_us)
+            if patient:
+                finish_us += executor.patient_us
             if finish_us < best_us:
                 best, best_at, best_us = lane, at, finish_us
             if finish_us <= due_us and finish_us - lane.latency_us[1] <= free_by_us:
@@ -72,8 +76,24 @@ class Blocks:
                 break
         if best is None or best_us > due_us:
             group.at = at  # a ring longer than the probes is looked at further on next time
+            if group.spare:
+                best, best_us = self._spare(group, best, best_us, now_us)
+                if best is not None and best_us <= due_us:
+                    group.why, group.finish_us = Why.SPREAD, best_us
+                    return best
             group.close(best, best_us, now_us)
             return None
         group.at, group.block_lane, group.block_count, group.block_due_us = best_at, best, 1, due_us
         group.why, group.finish_us = Why.OPENED, best_us
         return best
+
+    def _spare(self, group: Group, best: Lane | None, best_us: int, now_us: int) -> tuple[Lane | None, int]:
+        """The lane that would finish first, of those that are kept apart and one of the others."""
+        silence_us = self._fleet.silence_us
+        for lane in group.spare[:SCAN_MAX]:
+            executor = lane.executor
+            if executor.ready and now_us - executor.heard_us <= silence_us:
+                finish_us = lane.finish_us(now_us)
+                if finish_us < best_us:
+                    best, best_us = lane, finish_us
+        return best, best_us

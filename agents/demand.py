@@ -60,6 +60,10 @@ class Demand:
         self.lots: dict[frozenset[str], Demand] = {}
         self.otherwise = otherwise
         self.tried = False  # a canary of the lot has a lane
+        self.doubted: list[Group] = []  # of `live`, those with a lane that wants to be tried
+        self.below_doubted: list[Group] = []
+        self.promising = False  # and one of these was as quick as it should be when it was last tried
+        self.untried = 0  # queries since one was
         try:
             self._match(catalog, groups)
         except HeadraceError as error:
@@ -74,6 +78,9 @@ class Demand:
         self.fastest = min(self.live, key=lambda group: group.quickest_us, default=None)
         self.fastest_running = min(self.running, key=lambda group: group.quickest_us, default=None)
         self.tried = any(group.offer.share is not None for group in self.live)
+        self.doubted = [group for group in self.live if group.doubted]
+        self.below_doubted = [group for group in self.below_live if group.doubted]
+        self.promising = any(lane.doubt > 1 for group in self.doubted for lane in group.doubted)
         slo_us = self.slo_us - reserve_us
         self.quick = [group for group in self.live if group.quickest_us <= slo_us]
 

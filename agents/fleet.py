@@ -20,12 +20,16 @@ REPLAYED_US = 10_000_000  # telemetry sent longer ago is history read from the t
 class Fleet:
     """Every executor that this router has heard of.
 
-    `changes` grows when the set of routable executors, a slot or a residency changes.
+    `changes` grows when the set of routable executors, a slot or a residency changes. `moved` are the (variant, pool)
+    of which a lane's speed has changed; whoever heeds that takes them out. Without `live_correction` profiles alone
+    are believed.
     """
 
-    def __init__(self, *, router: str, silence_us: int = SILENCE_US) -> None:
+    def __init__(self, *, router: str, silence_us: int = SILENCE_US, live_correction: bool = True) -> None:
         self.silence_us = silence_us
+        self.live_correction = live_correction
         self.changes = 0
+        self.moved: set[tuple[str, str]] = set()
         self._router = router
         self._executors: dict[str, Executor] = {}
         self._offers: dict[tuple[str, str], Offer] = {}
@@ -44,7 +48,11 @@ class Fleet:
         if executor is None:
             executor = self._executors[name] = Executor(telemetry, now_us=now_us)
         before = (self._live(executor, now_us), executor.slot, set(executor.lanes))
-        executor.reconcile(telemetry, self._offers, router=self._router, now_us=now_us)
+        moved = executor.reconcile(
+            telemetry, self._offers, router=self._router, live_correction=self.live_correction, now_us=now_us
+        )
+        for variant in moved:
+            self.moved.add((variant, executor.pool))
         executor.ready = telemetry.state == "ready" and bool(telemetry.slots)
         executor.slot = min(telemetry.slots, default=-1)
         changed = before != (self._live(executor, now_us), executor.slot, set(executor.lanes))
@@ -88,7 +96,7 @@ class Fleet:
             for variant in list(executor.lanes):
                 offer = offers.get((variant, executor.pool))
                 if offer is None:
-                    executor.lanes.pop(variant).count(0)
+                    executor.forget(variant)
                 else:
                     executor.lanes[variant].learn(offer)
         self.changes += 1

@@ -20,6 +20,7 @@ from agents.lots import LOTS_MAX, drawn
 from agents.ownership import Ownership
 from agents.reckoning import Lane
 from agents.spread import Random, RoundRobin, Spread
+from agents.trials import TRIAL_EVERY, trial
 from agents.verdict import Chosen, Parked, Refused, later, less_accurate, overloaded, passed, too_slow
 from registry.catalog import Catalog, Offer
 from streams.clock import NEVER, from_ms
@@ -40,6 +41,8 @@ class SelectionSettings(Protocol):
     def policy(self) -> Literal["blocks", "round-robin", "random"]: ...
     @property
     def reply_reserve_ms(self) -> float: ...
+    @property
+    def live_correction(self) -> bool: ...
 
 
 class Selector:
@@ -56,6 +59,8 @@ class Selector:
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._fleet.live_correction = settings.live_correction
+        self._moved = fleet.moved
         self._ownership = ownership
         self._reserve_us = from_ms(settings.reply_reserve_ms)
         self._shared_policy: Spread = RoundRobin(fleet)
@@ -87,6 +92,8 @@ class Selector:
             or self._catalog.version != self._version
         ):
             self.refresh(now_us=now_us)
+        if self._moved:
+            self._reseat()
         if demand is None:
             demand = self._demands.get(id(query.requirements)) or self._demand(query.requirements)
             if demand.canaries:
@@ -104,6 +111,12 @@ class Selector:
         if demand.requirements.priority == 0:
             return self._offline(query, demand, deadline_us, now_us)
 
+        if demand.doubted:
+            demand.untried += 1
+            if demand.promising or demand.untried >= TRIAL_EVERY:
+                tried = self._tried(demand, demand.doubted, due_us, now_us)
+                if tried is not None:
+                    return self._send(tried, tried.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         fastest = demand.fastest
         for group in demand.quick if deadline_us - query.arrived_us <= slo_us else demand.live:
             if due_us < group.closed_us and now_us < group.reopen_us:
@@ -114,7 +127,7 @@ class Selector:
                 executor = picked.executor
                 group.took(due_us, now_us)
                 return Chosen(
-                    group.offer, executor.name, executor.slot, picked.sent(now_us),
+                    group.offer, executor.name, executor.slot, picked.sent(now_us, deadline_us >= NEVER),
                     group.finish_us + self._reserve_us, deadline_us, group.why,
                 )  # fmt: skip
         return self._miss(query, demand, deadline_us, now_us)
@@ -145,12 +158,18 @@ class Selector:
             if self._ownership is not None and lanes:
                 owned, shared = self._ownership.divide([lane.executor.name for lane in lanes], now_us=now_us)
                 lanes = [lane for lane in lanes if lane.executor.name in owned]
-            was, quickest_us = group.lanes, group.quickest_us
-            group.seat(lanes, shared=shared)
-            if group.lanes != was or group.quickest_us != quickest_us:
-                self._shape += 1
+            self._shape += group.seat(lanes, shared=shared)
+        self._moved.clear()
         self._changes = self._fleet.changes
         self._refreshed_us, self._refresh_at_us = now_us, now_us + REFRESH_US
+
+    def _reseat(self) -> None:
+        """Compare the lanes of the groups in which some became slower or quicker, or wants to be tried."""
+        for key in self._moved:
+            group = self._groups.get(key)
+            if group is not None:
+                self._shape += group.seat(group.lanes, shared=group.shared)
+        self._moved.clear()
 
     def _demand(self, requirements: Requirements) -> Demand:
         if len(self._demands) >= DEMANDS_MAX:
@@ -181,8 +200,8 @@ class Selector:
         if why is Why.LATE:
             missed = later(query, deadline_us=deadline_us, finish_us=finish_us)
         return Chosen(
-            lane.offer, executor.name, executor.slot, lane.sent(now_us), finish_us, deadline_us, why,
-            query.requirements.on_miss is OnMiss.LATE, missed,
+            lane.offer, executor.name, executor.slot, lane.sent(now_us, deadline_us >= NEVER), finish_us,
+            deadline_us, why, query.requirements.on_miss is OnMiss.LATE, missed,
         )  # fmt: skip
 
     def _preferred(self, demand: Demand, executor: str, now_us: int) -> Lane | None:
@@ -205,7 +224,8 @@ class Selector:
                 group.at = group.at + 1 if group.at + 1 < len(lanes) else 0
                 lane = lanes[group.at]
                 finish_us = lane.finish_us(now_us)
-                short = lane.executor.work_us == lane.work_us and lane.queued < group.full
+                ahead_us = lane.executor.work_us + lane.executor.patient_us - lane.work_us - lane.patient_us
+                short = not ahead_us and lane.queued + lane.patient < group.full
                 if short and finish_us <= due_us and self._routable(lane, now_us):
                     group.at -= 1  # the next one too, until its batch is full
                     return self._send(lane, finish_us, now_us, deadline_us, Why.OFFLINE, query)
@@ -233,6 +253,9 @@ class Selector:
         fastest = demand.fastest_running
         if fastest is None:
             return Parked(int(NEVER) if late else deadline_us)
+        lane = self._tried(demand, demand.doubted or demand.below_doubted, due_us, now_us)
+        if lane is not None:
+            return self._send(lane, lane.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         needed_us = fastest.quickest_us + self._reserve_us
         if now_us + needed_us > deadline_us and not late:
             return too_slow(query, fastest.offer, needed_us=needed_us, deadline_us=deadline_us, now_us=now_us)
@@ -254,6 +277,12 @@ class Selector:
                 lane.offer, finish_us=finish_us + self._reserve_us, deadline_us=deadline_us, now_us=now_us
             )
         return self._send(lane, finish_us, now_us, deadline_us, Why.LEAST, query)
+
+    def _tried(self, demand: Demand, doubted: list[Group], due_us: int, now_us: int) -> Lane | None:
+        lane = trial(doubted, due_us, now_us, silence_us=self._fleet.silence_us) if doubted else None
+        if lane is not None:
+            demand.untried = 0
+        return lane
 
     def _policy_of(self, group: Group) -> Spread:
         return self._shared_policy if group.shared else self._policy

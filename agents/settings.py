@@ -22,6 +22,9 @@ class RouterSettings(BaseModel):
         default_factory=_instance, pattern=r"^[A-Za-z0-9._-]{1,80}$", description="unique among live routers"
     )
     policy: Literal["blocks", "round-robin", "random"] = Field(default="blocks", description="which executor of a pool")
+    live_correction: bool = Field(
+        default=True, description="whether executors' measurements correct their profiles; off only to compare"
+    )
     in_flight_max: int = Field(default=20_000, ge=100, le=1_000_000, description="queries taken and not yet dispatched")
     batch_max: int = Field(default=250, ge=1, le=10_000, description="queries per turn of the event loop")
     backlog_min: int = Field(

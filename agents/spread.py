@@ -40,7 +40,7 @@ class RoundRobin:
             group.plan(now_us)
         if whole and now_us + group.latency_us[group.cap] > due_us:
             return None
-        lanes, silence_us = group.lanes, self._fleet.silence_us
+        lanes, silence_us = group.ring, self._fleet.silence_us
         for _ in range(min(len(lanes), SKIPS_MAX)):
             at = group.at = self.step(group.at, len(lanes))
             executor = lanes[at].executor

@@ -49,6 +49,7 @@ class Settings(NamedTuple):
 
     policy: str = RouterSettings().policy
     reply_reserve_ms: float = RESERVE_US / 1_000
+    live_correction: bool = True
 
 
 def run(

@@ -29,6 +29,7 @@ EVERY = ("good", "fair", "poor")
 class Settings(msgspec.Struct, frozen=True):
     policy: Literal["blocks", "round-robin", "random"] = "blocks"
     reply_reserve_ms: float = 3.0
+    live_correction: bool = True
 
 
 def catalog(

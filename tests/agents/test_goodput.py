@@ -24,11 +24,12 @@ def test_goodput_blocks_beat_plain_spreading() -> None:
 
 
 def test_goodput_unequal_speeds_take_the_next_free() -> None:
-    """One of four executors 1.5 times slower: at 300 queries/s the ring order fails, blocks do not."""
+    """One of four executors 1.5 times slower: at 300 queries/s the ring order alone fails, blocks do not."""
     speeds = (1.0, 1.0, 1.0, 1.5)
+    ring = in_time_share("round-robin", rate_qps=300, queries=6_000, seed=1, speeds=speeds, live_correction=False)
 
     assert in_time_share("blocks", rate_qps=300, queries=6_000, seed=1, speeds=speeds) >= 0.99
-    assert in_time_share("round-robin", rate_qps=300, queries=6_000, seed=1, speeds=speeds) < 0.99
+    assert ring < 0.99
 
 
 @pytest.mark.parametrize(("load", "share"), [(1.3, 0.7), (2.0, 0.44)])

@@ -121,10 +121,11 @@ def test_select_smaller_batches_after_a_new_profile() -> None:
     made = catalog(*MENU)
     pick, fleet = router(made)
     fleet.heard(telemetry("e", "good", queued=20, busy_ms=1), now_us=T0)
-    pick.select(query(requirements()), now_us=T0)
+    asked = query(requirements(slo_ms=500))
+    pick.select(asked, now_us=T0)
     add_variant(made, "good", accuracy=0.99, fixed_ms=10, item_ms=2, batch_max=4)
 
-    got = pick.select(query(requirements()), now_us=T0)
+    got = pick.select(asked, now_us=T0)
 
     assert isinstance(got, Chosen)
     assert got.predicted_finish_us == T0 + (1 + 5 * 18 + 14 + 3) * MS  # 21 ahead: five batches of 4, then one of 2
