@@ -1,10 +1,14 @@
-"""One role as a child process of a benchmark or a fault test: `python -m benchmarks.role router|executor JSON`."""
+"""One role as a child process of a benchmark or a fault test: `python -m benchmarks.role KIND JSON`.
+
+Kinds: router; executor; interfered, an executor that benchmarks/interference.py can slow down.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+from pathlib import Path
 
 from streams.observe import ObserveSettings
 from streams.settings import KafkaSettings
@@ -26,7 +30,12 @@ def main() -> None:
         from executors.process import run as run_executor
         from executors.settings import ExecutorSettings
 
-        run_executor(ExecutorSettings(**given.get("own", {})), kafka, observe)
+        own = given.get("own", {})
+        if role == "interfered":
+            from benchmarks.interference import interfere
+
+            interfere(Path(own.pop("switch")))
+        run_executor(ExecutorSettings(**own), kafka, observe)
 
 
 if __name__ == "__main__":
