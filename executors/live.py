@@ -1,9 +1,10 @@
 """How one variant runs here beside its profile: a level that follows within a few batches, and quantiles by size.
 
-The level is the median of the last batches over what the profile says of their sizes, so that one page fault changes
-nothing and interference is known after three batches. Around it each size keeps a decayed median and 99th
-percentile, by stochastic approximation: a step up or down for each batch, as large as the profile's own spread allows
-and smaller the more was seen. All ratios are kept as logarithms; O(1) a batch, one small cell for each size that ran.
+The level is what all sizes share. It follows the median of the last batches slowly, so that one page fault changes
+nothing, and at once when three in a row are off to the same side by more than the spread: so interference is known
+after three batches, and so is its end. Beside it each size keeps a decayed median and 99th percentile, by stochastic
+approximation: a step up or down a batch, as large as the spread allows and smaller the more was seen. All ratios are
+kept as logarithms; O(1) a batch, one small cell for each size that ran.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collections import deque
 from registry.latency import LatencyProfile
 
 RATIO_MIN, RATIO_MAX = 0.5, 16.0  # beyond these it is a fault of the profile or the machine, not a speed
-RECENT = 5  # batches whose median is the level: three must agree
-FOLLOW = 0.05  # of the way to the median, where the difference is within the spread
+AGREE = 3  # batches in a row that must be off to the same side, to change the level at once
+RECENT = 5  # batches whose median it follows otherwise
+FOLLOW = 0.05  # of the way, a batch
 SPREAD_MIN = 0.05  # a profile of few samples, or of a stub, knows of no spread, but the clock and the loop have one
 PRIOR = 8  # batches that a profile counts for, of each size
 MEMORY = 200  # batches of a size that count, at most
@@ -44,13 +46,25 @@ class Live:
     of a size differs from the profiled one, beyond that. `changes` grows when either has moved enough for new tables.
     """
 
-    __slots__ = ("_agreed_us", "_cells", "_latency", "_level", "_recent", "_told", "_unseen", "changes", "knots")
+    __slots__ = (
+        "_agreed_us",
+        "_cells",
+        "_count",
+        "_latency",
+        "_level",
+        "_recent",
+        "_told",
+        "_unseen",
+        "changes",
+        "knots",
+    )
 
     def __init__(self, latency: LatencyProfile) -> None:
         self._latency = latency
         self._level = 0.0
         self._recent = deque([0.0] * RECENT, maxlen=RECENT)
         self._cells: dict[int, Cell] = {}
+        self._count = 0
         self._agreed_us = 0
         self._told = 0.0
         self._unseen = 0
@@ -73,16 +87,21 @@ class Live:
             cell = self._cells[size] = Cell()
         spread = cell.spread(tail)
         seen = math.log(max(1, took_us) / p50_us)
-        self._recent.append(seen - cell.middle)
-        off = sorted(self._recent)[RECENT // 2] - self._level
-        jumped = abs(off) > spread
-        self._move(off if jumped else FOLLOW * off)
-        if jumped:
-            for other in self._cells.values():
-                other.count = 0  # what is known of each size is a first guess again
-        elif abs(seen - cell.middle - self._level) <= spread:
-            self._agreed_us = now_us
+        before = cell.count
         cell.measured(seen - self._level, tail=tail)
+        self._count += cell.count - before
+        level = seen - cell.middle * (1.0 - cell.count / self._count)  # of a size that runs alone all is level
+        self._recent.append(level)
+        if self._jumps(spread):
+            self._move(sorted(list(self._recent)[-AGREE:])[AGREE // 2] - self._level)
+            for other in self._cells.values():
+                other.count = (other.count + 1) // 2  # what is known of it is more of a first guess again
+            self._count = sum(other.count for other in self._cells.values())
+        else:
+            off = sorted(self._recent)[RECENT // 2] - self._level
+            self._move(FOLLOW * max(-spread, min(spread, off)))
+            if abs(level - self._level) <= spread:
+                self._agreed_us = now_us
         self._unseen += 1
         if self._unseen >= REVIEW:
             self._unseen = 0
@@ -100,6 +119,11 @@ class Live:
         if self._level <= spread or abs(now_us - self._agreed_us) <= DOUBT_US:
             return Doubt.NONE
         return Doubt.CONTRADICTED if self._recent[-1] < self._level - spread else Doubt.OLD
+
+    def _jumps(self, spread: float) -> bool:
+        """Whether the last batches were all slower, or all quicker, than the level's spread explains."""
+        off = [level - self._level for level in list(self._recent)[-AGREE:]]
+        return min(off) > spread or max(off) < -spread
 
     def _move(self, by: float) -> None:
         self._level = min(math.log(RATIO_MAX), max(math.log(RATIO_MIN), self._level + by))
