@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
@@ -79,7 +79,7 @@ class Answers(threading.Thread):
 
     def _is_mark(self, message: Message) -> bool:
         """Whether it is a reader's mark; with the last of its own this reader is ready."""
-        key = cast("bytes | None", message.key()) or b""
+        key = message.key() or b""
         if key == self._mark:
             self._marks -= 1
             if self._marks == 0:

@@ -109,5 +109,5 @@ class Batches:
 
 def _quick(resident: Resident, size: int) -> bool:
     """Not on a device, which may hang, and with it the loop's timers."""
-    latency = resident.offer.latency
+    latency = resident.latency
     return resident.variant.hardware == "cpu" and latency.p99_us[min(size, latency.batch_max)] <= QUICK_US

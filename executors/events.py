@@ -45,11 +45,12 @@ class BatchFailed(msgspec.Struct, frozen=True, gc=False):
 
 
 class VariantLoaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant can run here, or its profile changed."""
+    """A variant can run here, or its profile or the number of its instances changed (0: as many as cores allow)."""
 
     variant: str
     latency: LatencyProfile
     width: int = 1
+    lanes: int = 0
 
 
 class VariantUnloaded(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 from executors.answering import Answering
 from executors.batches import Batches, Running
@@ -79,6 +79,13 @@ class Source(Protocol):
     def dealt(self) -> None: ...
 
 
+class Leaving(NamedTuple):
+    """A variant that drains, since when, and whom to tell."""
+
+    since: float
+    done: Callable[[], None] | None
+
+
 class Executor:
     """One loop; `run` returns after `Stop` and `Quiet` once all is answered or handed back, or after the grace."""
 
@@ -112,7 +119,8 @@ class Executor:
         self._reads = False  # this loop has the turn to read
         self._draining = False
         self._quiet = False
-        self._leaving: dict[str, float] = {}  # variants that drain, and since when
+        self._leaving: dict[str, Leaving] = {}  # variants that drain
+        reporter.leaving = self._leaving
         self._drain_until = 0.0
 
     def run(self) -> None:
@@ -199,10 +207,9 @@ class Executor:
                 self._perform(self._machine.handle(SlotsRevoked(frozenset(slots)), now_us=now_us))
             case Residents():
                 self._loaded(item, now_us)
-            case Gone(variant, drain):
-                if drain:
-                    self._leaving.setdefault(variant, time.monotonic())
-                else:
+            case Gone(variant, drain, done):
+                self._leaving[variant] = Leaving(time.monotonic(), done)
+                if not drain:
                     self._unload(variant, now_us)
             case Stop():
                 self._draining = True
@@ -216,18 +223,23 @@ class Executor:
                 assert_never(item)
 
     def _unload(self, variant: str, now_us: Micros) -> None:
-        self._leaving.pop(variant, None)
         self._perform(self._machine.handle(VariantUnloaded(variant), now_us=now_us))
         self.residents.pop(variant, None)
         self._lanes.remove(variant)
+        self._left(variant)
         self._reporter.changed()
+
+    def _left(self, variant: str) -> None:
+        leaving = self._leaving.pop(variant, None)
+        if leaving is not None and leaving.done is not None:
+            leaving.done()
 
     def _unload_drained(self, now_us: Micros) -> None:
         """Unload what was withdrawn long enough ago for routers to know, and has nothing left; or had its time."""
         busy = {report.variant for report in self._machine.reports() if report.queued or report.running}
         now = time.monotonic()
-        for variant, since in list(self._leaving.items()):
-            if now - since > (LEAVE_MAX_S if variant in busy else LEAVE_MIN_S):
+        for variant, leaving in list(self._leaving.items()):
+            if now - leaving.since > (LEAVE_MAX_S if variant in busy else LEAVE_MIN_S):
                 self._unload(variant, now_us)
 
     def _arrived(self, taken: list[Taken]) -> None:
@@ -250,10 +262,15 @@ class Executor:
     def _loaded(self, item: Residents, now_us: Micros) -> None:
         resident = item.resident
         name = resident.variant.name
-        self._leaving.pop(name, None)
+        if item.more and name in self.residents:
+            self._lanes.resize(name, item.backends, resident.lanes)
+        else:
+            self._lanes.add(name, item.backends)
+        self._left(name)
         self.residents[name] = resident
-        self._lanes.add(name, item.backends)
-        event = VariantLoaded(variant=name, latency=resident.offer.latency, width=resident.variant.width)
+        event = VariantLoaded(
+            variant=name, latency=resident.latency, width=resident.variant.width, lanes=resident.lanes
+        )
         self._perform(self._machine.handle(event, now_us=now_us))
         self._reporter.changed()
 

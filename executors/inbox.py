@@ -39,15 +39,19 @@ class Call(NamedTuple):
 
 
 class Residents(NamedTuple):
+    """A variant with its instances; `more`: these are added to those it has, of which it keeps `resident.lanes`."""
+
     resident: Resident
     backends: list[Backend]
+    more: bool = False
 
 
 class Gone(NamedTuple):
-    """Unload a variant: at once, handing back what waits for it, or once nothing does (`drain`)."""
+    """Unload a variant: at once, handing back what waits for it, or once nothing does (`drain`); `done` is called."""
 
     variant: str
     drain: bool = False
+    done: Callable[[], None] | None = None
 
 
 class Stop(NamedTuple):

@@ -32,28 +32,42 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
 
 
 class Instances:
-    """The loaded instances of a variant. One that runs when they are closed is closed when it is given back."""
+    """The loaded instances of a variant. One that runs when it is no longer wanted is closed when it is given back."""
 
     def __init__(self, backends: list[Backend]) -> None:
         self._idle = deque(backends)
+        self._count = len(backends)
         self._lock = threading.Lock()
-        self._closed = False
+        self._surplus = 0  # of those that run
 
     def take(self) -> Backend:
         return self._idle.popleft()
 
     def give(self, backend: Backend) -> None:
         with self._lock:
-            if not self._closed:
+            if not self._surplus:
                 self._idle.append(backend)
                 return
+            self._surplus -= 1
         backend.close()
 
-    def close(self) -> None:
+    def grow(self, backends: list[Backend]) -> None:
         with self._lock:
-            self._closed = True
-        while self._idle:
-            self._idle.popleft().close()
+            self._idle.extend(backends)
+            self._count += len(backends)
+
+    def shrink(self, count: int) -> None:
+        """Keep at most `count`: idle ones are closed first."""
+        closing: list[Backend] = []
+        with self._lock:
+            while self._count > count:
+                self._count -= 1
+                if self._idle:
+                    closing.append(self._idle.pop())
+                else:
+                    self._surplus += 1
+        for backend in closing:
+            backend.close()
 
 
 class Work(NamedTuple):
@@ -99,11 +113,17 @@ class Lanes:
         self.remove(variant)
         self._instances[variant] = Instances(backends)
 
+    def resize(self, variant: str, added: list[Backend], count: int) -> None:
+        """Add instances to those that a variant has, and keep at most `count`."""
+        instances = self._instances[variant]
+        instances.grow(added)
+        instances.shrink(count)
+
     def remove(self, variant: str) -> None:
         """Close a variant's instances; those that run a batch still finish it."""
         instances = self._instances.pop(variant, None)
         if instances is not None:
-            instances.close()
+            instances.shrink(0)
 
     def work(self, batch_id: int, variant: str, inputs: list[Array]) -> Work:
         """A batch with an instance to run it. Raises: KeyError, IndexError if there is none: the machine's fault.

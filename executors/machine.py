@@ -231,16 +231,19 @@ class Machine:
         batch = self._batches.pop(batch_id)
         self.cores.end(batch_id)
         batch.stock.running -= len(batch.jobs)
+        batch.stock.batches -= 1
         return batch
 
     def _loaded(self, event: VariantLoaded, out: list[Command]) -> None:
         assert event.width <= self.cores.total, (event.width, self.cores.total)
         known = self._stocks.get(event.variant)
+        most = self.cores.total // event.width
+        lanes = min(event.lanes or most, most)
         if known is not None and known.width == event.width:
+            known.lanes = lanes
             known.learn(event.latency)
         else:
             self._unloaded(event.variant, out)
-            lanes = self.cores.total // event.width
             self._stocks[event.variant] = Stock(event.variant, event.latency, width=event.width, lanes=lanes)
 
     def _unloaded(self, variant: str, out: list[Command]) -> None:
@@ -305,9 +308,13 @@ class Machine:
         """
         cores = self.cores
         self._fire_us = until_us = int(NEVER)
+        waiting: list[tuple[Stock, list[Job]]] = []
         while self._retries:
             stock, jobs = self._retries.popleft()
             jobs = [job for job in jobs if not job.done]
+            if not stock.free:
+                waiting.append((stock, jobs))
+                continue
             if cores.free < stock.width:
                 self._retries.appendleft((stock, jobs))
                 until_us = cores.free_at(stock.width, now_us=now_us)
@@ -316,11 +323,12 @@ class Machine:
                 self._retries.appendleft((stock, jobs[stock.size_max :]))
             if jobs:
                 self._run(stock, jobs[: stock.size_max], Reason.RETRY, min(len(jobs), stock.size_max), now_us, out)
+        self._retries.extendleft(reversed(waiting))
         while cores.free > 0:
             best: Choice | None = None
             self._fire_us = NEVER
             for stock in self._stocks.values():
-                if not len(stock) or (until_us < NEVER and stock.width > cores.free):
+                if not len(stock) or not stock.free or (until_us < NEVER and stock.width > cores.free):
                     continue
                 choice = self._choose(stock, now_us, out)
                 if choice is None or now_us + stock.run_us[choice.size] > until_us:
@@ -336,8 +344,9 @@ class Machine:
 
     def _choose(self, stock: Stock, now_us: int, out: list[Command]) -> Choice | None:
         """What this variant would run now, after letting go whom it must; None while it waits."""
+        lanes_free = max(1, min(stock.free, self.cores.free // stock.width))
         chosen = self._choosing.choose(
-            stock, lanes_free=max(1, self.cores.free // stock.width), eager=self._draining, now_us=now_us,
+            stock, lanes_free=lanes_free, eager=self._draining, now_us=now_us,
             share=lambda: self.cores.share(stock, self._stocks.values(), now_us=now_us),
         )  # fmt: skip
         for job in chosen.late:
@@ -373,6 +382,7 @@ class Machine:
         self._batches[self._batch_id] = Batch(stock, jobs)
         self.cores.start(self._batch_id, stock.width, end_us)
         stock.running += len(jobs)
+        stock.batches += 1
         out.append(
             RunBatch(
                 batch_id=self._batch_id, variant=stock.variant, jobs=jobs, reason=reason, target=target,

@@ -21,6 +21,11 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     batch_max: int = 0
     memory_bytes: int = 0
 
+    @property
+    def tried(self) -> tuple[object, int]:
+        """What loading it depends on: the same again would fail again."""
+        return self.identity, self.lanes
+
 
 class Load(msgspec.Struct, frozen=True):
     variant: str

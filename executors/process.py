@@ -64,9 +64,10 @@ class Process:
         inbox = self._executor.inbox
         self._residency = Residency(
             settings, kafka,
-            loaded=lambda resident, backends: inbox.put(Residents(resident, backends)),
-            unloaded=lambda variant, drain: inbox.put(Gone(variant, drain)),
+            loaded=lambda resident, backends, more: inbox.put(Residents(resident, backends, more)),
+            unloaded=lambda variant, drain, done: inbox.put(Gone(variant, drain, done)),
         )  # fmt: skip
+        self._reporter.orders = self._residency.orders
         self._observatory = Observatory(
             observe, self._metrics.registry, healthy=self._healthy, ready=self._ready,
             pages={"/batches": self._metrics.page},
@@ -97,6 +98,12 @@ class Process:
             if not self._residency.is_alive():
                 log.error("the registry could not be read")
                 self._stopping.set()
+        if not self._settings.variants and not self._stopping.is_set():
+            log.info("waiting for an order")
+            self._reporter.state = "ready"
+            self._reporter.changed()
+            while not self._executor.residents and not self._stopping.wait(0.1):
+                pass
 
     def _watch(self, loop: threading.Thread) -> int:
         while not self._stopping.wait(0.2):

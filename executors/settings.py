@@ -29,7 +29,12 @@ class ExecutorSettings(BaseModel):
         description="which GPU or NeuronCore; unset: as CUDA_VISIBLE_DEVICES or NEURON_RT_VISIBLE_CORES say, or 0",
     )  # fmt: skip
     cores: int = Field(default=1, ge=1, le=512, description="that its lanes may keep busy at once; lanes of a device")
-    variants: tuple[str, ...] = Field(default=("*",), description="which of the pool's variants to load, as globs")
+    variants: tuple[str, ...] = Field(
+        default=("*",), description="which of the pool's variants to load, as globs, until ordered"
+    )
+    memory_mb: int = Field(
+        default=0, ge=0, description="that the loaded variants may take in all; 0: four fifths of what there is"
+    )
     phi: float = Field(default=0.5, ge=0.0, le=1.0, description="how long a batch waits to grow; 0: never")
     reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
     window_drop: bool = Field(default=True, description="drop what would be late, so that the rest is in time")

@@ -40,6 +40,7 @@ class Stock:
         self.undecoded = 0  # of them: they wait for a decoder, or are in one
         self.decodes = False  # some had to be decoded here
         self.running = 0
+        self.batches = 0  # of the running
         self.passed = 0  # batches of other work since patient work that waits here last ran
         self.rate = Rate()
         self.used = Rate(USED_TAU_US)  # core-microseconds
@@ -71,6 +72,11 @@ class Stock:
         self.run_us = self._here.p99_us
         self._efficient = size_efficient(self._here)
         self._targets: dict[int, tuple[int, int]] = {}
+
+    @property
+    def free(self) -> int:
+        """Instances that run nothing."""
+        return max(0, self.lanes - self.batches)
 
     def __len__(self) -> int:
         """Jobs that could run now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Container
 from typing import Literal
 
 from confluent_kafka import KafkaException
@@ -21,11 +22,16 @@ ROUTERS_MAX = 256  # whose sequence numbers are kept; the least recent goes firs
 
 
 class Reporter:
-    """Sends telemetry when something happened or time is up. `slots` is set by the reader's thread."""
+    """Sends telemetry when something happened or time is up. `slots` is set by the reader's thread.
+
+    orders: the epoch of the last order, and what is not as it says yet (Telemetry.pending).
+    """
 
     def __init__(self, settings: ExecutorSettings, kafka: KafkaSettings, outbox: Outbox) -> None:
         self.slots: tuple[int, ...] = ()
         self.state: Literal["starting", "ready", "draining", "gone"] = "starting"
+        self.leaving: Container[str] = ()  # variants that routers should send nothing more
+        self.orders: Callable[[], tuple[int, dict[str, str]]] = lambda: (0, {})
         self._settings = settings
         self._topic = kafka.topic("fleet")
         self._outbox = outbox
@@ -58,10 +64,12 @@ class Reporter:
         self._now = self._due = False
         self._sent_us = now_us
         machine.age(now_us=now_us)
+        epoch, pending = self.orders()
+        lanes = tuple(report for report in machine.reports() if report.variant not in self.leaving)
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
-            busy_us=machine.busy_us(now_us), lanes=machine.reports(), received=self._received, state=self.state,
-            sent_us=now_us,
+            busy_us=machine.busy_us(now_us), lanes=lanes, received=self._received, state=self.state,
+            sent_us=now_us, epoch=epoch, pending=pending,
         )  # fmt: skip
         try:
             self._outbox.send(self._topic, encode(telemetry), key=mine.instance)

@@ -15,6 +15,7 @@ from streams.answers import ErrorBody
 from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, HeaderRow, OnMiss, Outcome
 from streams.openinference import DATATYPES
 from streams.records import Arrivals, RouterReport, Telemetry
+from streams.scaling import ExecutorOrder, PoolOrder
 from streams.settings import KafkaSettings
 from streams.topics import Topic, table
 
@@ -36,6 +37,7 @@ TRAFFIC: dict[str, tuple[tuple[str, ...], str]] = {
     "registry": (("send", "receive"), "definition"),
     "fleet": (("send", "receive"), "telemetry"),
     "arrivals": (("send",), "arrivals"),
+    "scaling": (("receive",), "order"),
 }
 
 
@@ -161,6 +163,10 @@ def _messages() -> dict[str, Any]:
             "payload": {"anyOf": [_ref("schemas", "Telemetry"), _ref("schemas", "RouterReport")]},
         },
         "arrivals": {"summary": "Queries of one class in one second.", "payload": _ref("schemas", "Arrivals")},
+        "order": {
+            "summary": "What an executor should hold, or how many machines a pool should have; old epochs are ignored.",
+            "payload": {"anyOf": [_ref("schemas", "ExecutorOrder"), _ref("schemas", "PoolOrder")]},
+        },
     }
 
 
@@ -180,7 +186,8 @@ def _headers(rows: Iterable[HeaderRow], *, required: list[str]) -> dict[str, Any
 
 def _schemas() -> dict[str, Any]:
     _, ours = msgspec.json.schema_components(
-        [Telemetry, RouterReport, Arrivals, ErrorBody], ref_template="#/components/schemas/{name}"
+        [Telemetry, RouterReport, Arrivals, ExecutorOrder, PoolOrder, ErrorBody],
+        ref_template="#/components/schemas/{name}",
     )
     output = {
         "type": "object",

@@ -68,7 +68,8 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an executor says of itself: at batch starts and at least every heartbeat.
 
     Units: `busy_us` is a duration from the moment of sending, so that clocks need not agree.
-    `received` maps a router's name to the highest `seq` read from it.
+    `received` maps a router's name to the highest `seq` read from it. `epoch` is of the last order taken from
+    `scaling` (0: none); `pending` maps variants that are not as it says yet to `loading`, `draining` or `failed: why`.
     """
 
     executor: str
@@ -81,6 +82,8 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received: dict[str, int] = {}
     state: Literal["starting", "ready", "draining", "gone"] = "ready"
     sent_us: int = 0
+    epoch: int = 0
+    pending: dict[str, str] = {}
 
 
 class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from executors.backends.protocol import ArtifactBroken
+from executors.orders import Want
 from executors.residency import Residency
 from executors.settings import ExecutorSettings
 from registry.catalog import Catalog
@@ -24,11 +25,11 @@ class Loading(Residency):
         self.asked: list[str] = []
         self.fails: HeadraceError | None = None
 
-    def _load(self, catalog: Catalog, variant: Variant, model: Model) -> None:
+    def _load(self, catalog: Catalog, want: Want, variant: Variant, model: Model) -> None:
         self.asked.append(variant.precision)
         if self.fails is not None:
             raise self.fails
-        self._resident[variant.name] = (variant, model)
+        self._here[variant.name] = want
 
 
 @pytest.fixture

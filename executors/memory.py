@@ -1,0 +1,19 @@
+"""How much memory loaded variants may take where nobody said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SHARE = 0.8
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # of a container; `max` where it has no bound of its own
+
+
+def memory_bound(cgroup: Path = CGROUP) -> int:
+    """Bytes: four fifths of the machine's memory, or of the container's, if that is less."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        container = int(cgroup.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        container = machine
+    return round(SHARE * min(machine, container))
