@@ -45,6 +45,7 @@ PURE = [
     *(f"executors/{name}.py" for name in ("queue", "rate", "stock")),
     "executors/devices.py",
     *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
+    *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
     "headrace/restarts.py",
     "headrace/violations.py",
 ]

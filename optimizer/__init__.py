@@ -1,0 +1,1 @@
+"""What should run: the planning problem, its solution by a deadline, and what checks it."""

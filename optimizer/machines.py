@@ -1,0 +1,156 @@
+"""The machines plan: how many machines, and which lanes, by what each preset and size is best solved with.
+
+Each starts with the dive, whose relaxation is a bound. `cheapest` goes on with SCIP on Hall rows, and buys accuracy on
+the machines found with what time is left; `balanced` with SCIP on Hall rows and flows; the most accurate plan within a
+budget with CP-SAT. Above some hundred machines the relaxation is nearly tight and the dive is enough. Where not all
+demand can be served, CP-SAT finds the least that must stay unserved first.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from optimizer.cpsat import CountModel
+from optimizer.dive import dive
+from optimizer.instance import Instance, reduce
+from optimizer.lanes import improve, units_unserved
+from optimizer.linear import LinearModel
+from optimizer.problem import Weights, with_machines
+from optimizer.search import Search
+
+LARGE = 150  # machines: above it the relaxation is tight and models without it are slow
+USD_TOLERANCE, ACCURACY_TOLERANCE = 1e-4, 1e-6  # absolute: a relative gap on a mixed objective hides money
+COST_SHARE = 0.85  # of the time that `cheapest` spends on money; the rest buys accuracy on the same machines
+
+
+def machines_plan(search: Search, instance: Instance) -> None:
+    """Improve on what the search has, until the deadline."""
+    prices = instance.problem.weights
+    start, start_machines = _start(search, instance)
+    least = units_unserved(instance, start)
+    if least > 0:
+        start, start_machines, least = _least_unserved(search, instance, start, start_machines)
+    if prices.alpha == 0:
+        _cheapest(search, instance, start, start_machines, least)
+    elif prices.beta == 0:
+        _accurate(search, instance, start, start_machines, least)
+    else:
+        _balanced(search, instance, start, start_machines, least)
+
+
+def _start(search: Search, instance: Instance) -> tuple[list[int], list[int]]:
+    best = search.best
+    if best is None:
+        return [0] * len(instance.original), [pool.machines_min for pool in instance.problem.pools]
+    return instance.counts(best.lanes), list(best.machines)
+
+
+def _better_start(
+    search: Search, instance: Instance, start: list[int], machines: list[int]
+) -> tuple[list[int], list[int]]:
+    """The best plan so far as a start, if its kinds are all in the instance."""
+    best = search.best
+    if best is None or any(x > 0 and j not in instance.position for j, x in enumerate(best.lanes)):
+        return start, machines
+    return instance.counts(best.lanes), list(best.machines)
+
+
+def _least_unserved(
+    search: Search, instance: Instance, start: list[int], machines: list[int]
+) -> tuple[list[int], list[int], int]:
+    """As little unserved as the bounds allow; where nothing must be, this ends at once."""
+    model = CountModel(instance, flows=False, unserved=True)
+    model.minimise_unserved()
+    found = model.solve(search.left_s() * 0.4, lanes=start, machines=machines)
+    if found is None:
+        return start, machines, units_unserved(instance, start)
+    search.offer_counts(instance, found.lanes, found.machines, "cp-sat")
+    search.unserved_proven = found.proven
+    return found.lanes, found.machines, units_unserved(instance, found.lanes)
+
+
+def _dive(search: Search, instance: Instance, *, flows: bool) -> LinearModel | None:
+    """Dive, and offer what it found. Returns: the model, None if there was no time."""
+    model = LinearModel(instance, flows=flows)
+    found = dive(model, search.left_s)
+    if found is None:
+        return None
+    if search.serves_all or found.lanes is not None:
+        search.bounded(relaxed_objective(model, found.bound))
+    if found.lanes is not None and found.machines is not None:
+        search.offer_counts(instance, found.lanes, found.machines, "dive")
+    return model
+
+
+def _scip(search: Search, model: LinearModel, seconds: float) -> None:
+    """SCIP from the best plan so far, which serves all demand."""
+    instance, best = model.instance, search.best
+    if best is None or seconds <= 0 or not search.serves_all:
+        return
+    lanes = [min(x, int(most)) for x, most in zip(instance.counts(best.lanes), model.upper, strict=False)]
+    tolerance = USD_TOLERANCE if model.money else ACCURACY_TOLERANCE
+    found = model.searched(seconds, model.hint(lanes, best.machines), absolute_gap=tolerance)
+    if found is None:
+        return
+    counts = [round(value) for value in found.values[: len(instance.original) + len(best.machines)]]
+    search.bounded(relaxed_objective(model, found.bound))
+    search.offer_counts(instance, counts[: len(instance.original)], counts[len(instance.original) :], "scip")
+
+
+def _cheapest(search: Search, instance: Instance, start: list[int], machines: list[int], least: int) -> None:
+    if least == 0:
+        model = _dive(search, instance, flows=False)
+        if model is not None and sum(machines) <= LARGE:
+            _scip(search, model, search.left_s() * COST_SHARE)
+    elif search.left_s() > 0:
+        improve(search, instance, start, machines, least)
+    accurate_at_cost(search)
+
+
+def accurate_at_cost(search: Search) -> None:
+    """The same machines, with the most accurate lanes that they can hold: a tie-break of `cheapest`."""
+    best = search.best
+    if best is None or not search.serves_all or search.left_s() <= 0 or sum(best.machines) > LARGE:
+        return
+    fixed = with_machines(search.problem, best.machines)
+    fixed = msgspec.structs.replace(fixed, weights=Weights(alpha=1.0, beta=0.0, gamma=0.0))
+    instance = reduce(fixed, keep=[j for j, x in enumerate(best.lanes) if x > 0])
+    inner = Search(fixed, clock=search.clock, budget_s=search.left_s())
+    inner.offer(best.lanes, best.machines, method="hint")
+    improve(inner, instance, instance.counts(best.lanes), best.machines, 0)
+    search.refused += inner.refused
+    if inner.best is not None and inner.best.terms.better_than(best.terms):
+        search.replace(inner.best.lanes, best)
+
+
+def _balanced(search: Search, instance: Instance, start: list[int], machines: list[int], least: int) -> None:
+    model = _dive(search, instance, flows=True) if least == 0 else None
+    if model is not None:
+        _scip(search, model, search.left_s())
+    elif search.left_s() > 0:
+        improve(search, instance, start, machines, least)
+
+
+def _accurate(search: Search, instance: Instance, start: list[int], machines: list[int], least: int) -> None:
+    if least == 0 and search.left_s() > 0:
+        model = _dive(search, instance, flows=True)
+        start, machines = _better_start(search, instance, start, machines)
+        if model is not None and sum(machines) > LARGE:
+            _scip(search, model, search.left_s())
+            return
+    if search.left_s() > 0:
+        improve(search, instance, start, machines, least)
+
+
+def relaxed_objective(model: LinearModel, value: float) -> float:
+    """The linear model's objective in the problem's units, what is unserved left out."""
+    problem, prices = model.instance.problem, model.instance.problem.weights
+    best = sum(
+        d * w * b
+        for part in model.instance.parts
+        for d, w, b in zip(part.demand, part.weight, part.best, strict=True)
+    )  # fmt: skip
+    served = sum(d * w for part in model.instance.parts for d, w in zip(part.demand, part.weight, strict=True)) or 1
+    if prices.beta > 0:
+        return float(prices.alpha * best / served - prices.beta * value / problem.money_ref)
+    return float(prices.alpha * best / served - value)
