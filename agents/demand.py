@@ -63,7 +63,6 @@ class Demand:
         self.doubted: list[Group] = []  # of `live`, those with a lane that wants to be tried
         self.below_doubted: list[Group] = []
         self.promising = False  # and one of these was as quick as it should be when it was last tried
-        self.untried = 0  # queries since one was
         try:
             self._match(catalog, groups)
         except HeadraceError as error:

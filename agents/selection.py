@@ -74,6 +74,7 @@ class Selector:
         self._demands: dict[int, Demand] = {}  # by identity of the requirements, which the demand keeps alive
         self._version = self._changes = -1
         self._shape = 0
+        self._untried = 0  # queries that could have tried a lane in doubt, since one did
         self._refreshed_us = self._refresh_at_us = 0
 
     def select(
@@ -112,9 +113,9 @@ class Selector:
             return self._offline(query, demand, deadline_us, now_us)
 
         if demand.doubted:
-            demand.untried += 1
-            if demand.promising or demand.untried >= TRIAL_EVERY:
-                tried = self._tried(demand, demand.doubted, due_us, now_us)
+            self._untried += 1
+            if demand.promising or self._untried >= TRIAL_EVERY:
+                tried = self._tried(demand.doubted, due_us, now_us)
                 if tried is not None:
                     return self._send(tried, tried.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         fastest = demand.fastest
@@ -253,7 +254,7 @@ class Selector:
         fastest = demand.fastest_running
         if fastest is None:
             return Parked(int(NEVER) if late else deadline_us)
-        lane = self._tried(demand, demand.doubted or demand.below_doubted, due_us, now_us)
+        lane = self._tried(demand.doubted or demand.below_doubted, due_us, now_us)
         if lane is not None:
             return self._send(lane, lane.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         needed_us = fastest.quickest_us + self._reserve_us
@@ -278,10 +279,10 @@ class Selector:
             )
         return self._send(lane, finish_us, now_us, deadline_us, Why.LEAST, query)
 
-    def _tried(self, demand: Demand, doubted: list[Group], due_us: int, now_us: int) -> Lane | None:
+    def _tried(self, doubted: list[Group], due_us: int, now_us: int) -> Lane | None:
         lane = trial(doubted, due_us, now_us, silence_us=self._fleet.silence_us) if doubted else None
         if lane is not None:
-            demand.untried = 0
+            self._untried = 0
         return lane
 
     def _policy_of(self, group: Group) -> Spread:

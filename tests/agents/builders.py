@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -107,10 +107,12 @@ def telemetry(
     state: Literal["starting", "ready", "draining", "gone"] = "ready",
     drift: float = 1.0,
     cores: int = 1,
+    **first: Any,
 ) -> Telemetry:
-    """What an executor says; `queued` is of its first variant."""
+    """What an executor says; `queued` and what else is given are of its first variant."""
     lanes = tuple(
-        LaneReport(variant=name, queued=queued if index == 0 else 0, drift=drift) for index, name in enumerate(variants)
+        LaneReport(variant=name, drift=drift, **({"queued": queued, **first} if index == 0 else {}))
+        for index, name in enumerate(variants)
     )
     return Telemetry(
         executor=executor, pool=pool, slots=(0,) if slots is None else slots, cores=cores, busy_us=round(busy_ms * MS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,6 +160,113 @@ def test_reconcile_drift_scales_the_curve() -> None:
     assert lane.finish_us(T0) == T0 + 9_600
 
 
+def test_reconcile_sizes_bend_the_curve() -> None:
+    """Batches of two were measured to take twice as long as drift alone says, those of four half as much more."""
+    fleet, _, lane = heard("a")
+
+    fleet.heard(telemetry("e", "a", sizes=((2, 2.0), (4, 1.5))), now_us=T0)
+
+    assert lane.latency_us[:6] == [0, 24 * MS, 28 * MS, 28 * MS, 28 * MS, 30 * MS]
+
+
+def test_reconcile_without_the_live_correction_believes_profiles() -> None:
+    """For comparison only."""
+    fleet, _, lane = heard("a")
+    fleet.live_correction = False
+
+    fleet.heard(telemetry("e", "a", drift=3.0, sizes=((2, 2.0),), doubt=1), now_us=T0)
+
+    assert (lane.finish_us(T0), lane.doubt, fleet.moved) == (T0 + 12 * MS, 0, set())
+
+
+def test_fleet_notes_whose_speed_has_changed() -> None:
+    """Once for each change of more than a twentieth, and for each doubt that comes or goes."""
+    fleet, _, _ = heard("a", "b")
+
+    def moved(**said: Any) -> set[tuple[str, str]]:
+        fleet.moved.clear()
+        fleet.heard(telemetry("e", "a", **said), now_us=T0)
+        return set(fleet.moved)
+
+    mine = {("a", "cpu")}
+    assert moved() == set()
+    assert [moved(drift=1.04), moved(drift=1.08), moved(drift=1.08), moved(drift=1.0)] == [set(), mine, set(), mine]
+    assert [moved(doubt=1), moved(doubt=1), moved(doubt=2), moved()] == [mine, set(), mine, mine]
+
+
+def test_finish_patient_queries_do_not_delay_timed_ones() -> None:
+    """Of nine that wait seven have no deadline, and whoever has one overtakes them: it joins the batch of two."""
+    fleet, executor, lane = heard("a", "b")
+    other = fleet.lane("e", "b")
+    assert other is not None
+
+    fleet.heard(telemetry("e", "a", "b", queued=9, patient=7, busy_ms=5), now_us=T0)
+
+    assert (lane.queued, lane.patient, executor.patient_us) == (2, 7, 24 * MS)
+    assert lane.finish_us(T0) == T0 + (5 + 16) * MS
+    assert other.finish_us(T0) == T0 + (5 + 14 + 12) * MS
+
+
+def test_sent_patient_queries_are_told_apart_until_they_are_read() -> None:
+    """Three without a deadline and two with one, of which the executor has read the first four."""
+    fleet, _, lane = heard("a", busy_ms=50)
+    seqs = [lane.sent(T0, patient) for patient in (True, True, False, True, False)]
+    sent = (lane.queued, lane.patient)
+
+    fleet.heard(telemetry("e", "a", queued=4, patient=3, busy_ms=50, received=seqs[3]), now_us=T0 + MS)
+
+    assert sent == (2, 3)
+    assert (lane.queued, lane.patient) == (2, 3)
+
+
+def test_advance_runs_patient_queries_when_nothing_else_waits() -> None:
+    """Two timed first, then five patient as one batch, which whoever comes meanwhile waits for."""
+    fleet, executor, lane = heard("a")
+    fleet.heard(telemetry("e", "a", queued=7, patient=5, busy_ms=5), now_us=T0)
+
+    executor.advance(T0 + 6 * MS)
+    first = (lane.queued, lane.patient)
+    executor.advance(T0 + 20 * MS)
+
+    assert first == (0, 5)
+    assert (lane.queued, lane.patient, executor.patient_us) == (0, 0, 0)
+    assert lane.finish_us(T0 + 20 * MS) == T0 + (5 + 14 + 20 + 12) * MS
+
+
+def test_sent_patient_query_does_not_run_in_the_past() -> None:
+    """The executor was idle for a second before it came."""
+    _, executor, lane = heard("a")
+
+    lane.sent(T0 + 1_000 * MS, True)
+    lane.sent(T0 + 1_000 * MS)
+    executor.advance(T0 + 1_000 * MS)
+
+    assert executor.busy_until_us > T0 + 1_000 * MS
+
+
+def test_finish_counts_what_has_to_be_decoded() -> None:
+    """Four photographs are decoded before this one, 10 ms each, while those before it run; then one more."""
+    fleet, _, lane = heard("a")
+    fleet.heard(telemetry("e", "a", queued=6, patient=2, undecoded=4, decode_us=10 * MS), now_us=T0)
+    before_us = lane.finish_us(T0)
+    lane.sent(T0)
+
+    assert before_us == T0 + (40 + 10 + 12) * MS
+    assert lane.finish_us(T0) == T0 + (50 + 10 + 14) * MS
+
+
+def test_finish_decoding_goes_on_between_records() -> None:
+    """60 ms later all four are decoded; the pace itself is forgotten with the executor that says 0."""
+    fleet, _, lane = heard("a", busy_ms=100)
+    fleet.heard(telemetry("e", "a", queued=4, undecoded=4, decode_us=10 * MS, busy_ms=100), now_us=T0)
+
+    later_us = lane.finish_us(T0 + 60 * MS)
+    fleet.heard(telemetry("e", "a"), now_us=T0 + 60 * MS)
+
+    assert later_us == T0 + (100 + 20) * MS
+    assert lane.finish_us(T0 + 60 * MS) == T0 + (60 + 12) * MS
+
+
 def test_sent_numbers_follow_the_clock() -> None:
     """A router that restarts under its name begins above what it sent in its former life."""
     _, _, lane = heard("a")
@@ -168,6 +277,7 @@ def test_sent_numbers_follow_the_clock() -> None:
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.sampled_from("ab"), st.integers(1, 5)),
+        st.tuples(st.just("rest"), st.sampled_from("ab"), st.integers(1, 5)),
         st.tuples(st.just("wait"), st.integers(0, 60_000), st.just(0)),
         st.tuples(st.just("aim"), st.sampled_from("ab"), st.integers(1, 8)),
         st.tuples(st.just("hear"), st.integers(0, 20), st.integers(0, 40)),
@@ -189,20 +299,28 @@ def test_reckoning_keeps_its_sums_and_only_gets_later(events: list[tuple[str, ob
                 for _ in range(count):
                     lanes[variant].sent(now_us)
                 sent += count
+            case "rest", str(variant):
+                for _ in range(count):
+                    lanes[variant].sent(now_us, True)
+                sent += count
             case "wait", int(gap_us):
                 now_us += gap_us
             case "aim", str(variant):
                 lanes[variant].aim(count)
             case "hear", int(queued):
                 read = executor.seq if count % 2 else 0
-                record = telemetry("e", "a", "b", queued=queued, busy_ms=count + 1, received=read, cores=cores)
+                record = telemetry(
+                    "e", "a", "b", queued=queued, patient=queued // 3, busy_ms=count + 1, received=read, cores=cores
+                )
                 fleet.heard(record, now_us=now_us)
                 sent = 0 if read else sent
         after = {variant: lane.finish_us(now_us) for variant, lane in lanes.items()}
 
         assert executor.work_us == sum(lane.work_us for lane in lanes.values())
+        assert executor.patient_us == sum(lane.patient_us for lane in lanes.values())
+        assert all(lane.patient >= 0 and (lane.patient_us > 0) == (lane.patient > 0) for lane in lanes.values())
         assert set(executor.waiting) == {lane for lane in lanes.values() if lane.queued}
         assert all(lane.queued >= 0 and (lane.work_us > 0) == (lane.queued > 0) for lane in lanes.values())
         assert sum(run.count for run in executor.unread) == sent
-        if name in {"send", "wait"} and cores == 1:
+        if name in {"send", "rest", "wait"} and cores == 1:
             assert all(after[variant] >= before[variant] for variant in lanes)
