@@ -19,6 +19,9 @@ class RouterMetrics:
         self.in_flight = Gauge("headrace_router_in_flight", "Queries read, not yet passed on", registry=self.registry)
         self.parked = Gauge("headrace_router_parked", "Queries waiting for an executor", registry=self.registry)
         self.executors = Gauge("headrace_router_executors", "Executors that can be routed to", registry=self.registry)
+        self.spared = Gauge(
+            "headrace_router_spared", "Lanes spared for being slower than others of their kind", registry=self.registry
+        )
         self.progress_age = Gauge(
             "headrace_router_progress_age_seconds", "Since the intake last turned", registry=self.registry
         )

@@ -138,6 +138,11 @@ class Selector:
         group = self._groups[offer.variant, offer.pool]
         return group.latency_us[group.cap]
 
+    @property
+    def spared(self) -> int:
+        """Lanes that are kept apart for being slower than others of their group."""
+        return sum(len(group.spare) for group in self._groups.values())
+
     def refresh(self, *, now_us: int) -> None:
         """Take in what changed in the catalogue, the fleet or the ownership; also called by `select` when due."""
         if self._catalog.version != self._version:

@@ -25,7 +25,7 @@ from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
 from streams.pace import LINGER_MS
 from streams.reader import Reader, Taken
-from streams.records import RouterReport, encode
+from streams.records import RouterReport, Telemetry, encode
 from streams.settings import KafkaSettings
 from streams.terminal import Terminal
 
@@ -125,7 +125,7 @@ class RouterState:
         for word in words:
             if isinstance(word, RouterReport):
                 self.ownership.heard(word, now_us=now_us)
-            elif self.fleet.heard(word, now_us=now_us):
+            elif isinstance(word, Telemetry) and self.fleet.heard(word, now_us=now_us):
                 self._stale = True
 
     def turn(self) -> list[Word]:
@@ -237,6 +237,7 @@ class RouterState:
         assert self.router is not None
         self.metrics.parked.set(self.router.parked)
         self.metrics.executors.set(self.fleet.routable(now_us=wall_us()))
+        self.metrics.spared.set(self.selector.spared)
         if self.reader is not None:
             self.metrics.in_flight.set(self.reader.in_flight)
             self.metrics.progress_age.set(now - self.reader.progress_at)

@@ -74,6 +74,9 @@ class ExecutorMetrics(Collector):
         self.in_flight = Gauge("headrace_executor_in_flight", "Queries taken, not answered", registry=self.registry)
         self.slots = Gauge("headrace_executor_slots", "Partitions owned", registry=self.registry)
         self.resident = Gauge("headrace_executor_variants", "Variants that can run", registry=self.registry)
+        self.drift = Gauge(
+            "headrace_executor_drift", "Measured over profiled time of a batch", ["variant"], registry=self.registry
+        )
         self.registry.register(self)
 
     def batch(self, record: BatchRecord, *, queue_s: float) -> None:

@@ -13,7 +13,7 @@ from executors.settings import ExecutorSettings
 from streams.clock import Micros
 from streams.errors import Overloaded
 from streams.outbox import Outbox
-from streams.records import Dispatch, Telemetry, encode
+from streams.records import Dispatch, LaneReport, Telemetry, encode
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Reporter:
 
     def __init__(self, settings: ExecutorSettings, kafka: KafkaSettings, outbox: Outbox) -> None:
         self.slots: tuple[int, ...] = ()
+        self.lanes: tuple[LaneReport, ...] = ()  # as said last
         self.state: Literal["starting", "ready", "draining", "gone"] = "starting"
         self.leaving: Container[str] = ()  # variants that routers should send nothing more
         self.orders: Callable[[], tuple[int, dict[str, str]]] = lambda: (0, {})
@@ -65,10 +66,10 @@ class Reporter:
         self._sent_us = now_us
         machine.age(now_us=now_us)
         epoch, pending = self.orders()
-        lanes = tuple(report for report in machine.reports() if report.variant not in self.leaving)
+        self.lanes = tuple(report for report in machine.reports() if report.variant not in self.leaving)
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
-            busy_us=machine.busy_us(now_us), lanes=lanes, received=self._received, state=self.state,
+            busy_us=machine.busy_us(now_us), lanes=self.lanes, received=self._received, state=self.state,
             sent_us=now_us, epoch=epoch, pending=pending,
         )  # fmt: skip
         try:

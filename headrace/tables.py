@@ -24,8 +24,13 @@ def processes(found: Iterable[Process]) -> Table:
 
 
 def fleet(heard: Heard) -> Table:
-    """Executors by name, then routers; the age is that of the last word, by the clocks of both machines."""
-    table = _table("fleet", "name", "pool", "state", "slots", "variants", "queued", "running", "busy ms", "age ms")
+    """Executors by name, then routers; the age is that of the last word, by the clocks of both machines.
+
+    `drift` is how many times its profile's time the slowest lane takes.
+    """
+    table = _table(
+        "fleet", "name", "pool", "state", "slots", "variants", "queued", "running", "busy ms", "drift", "age ms"
+    )
     for name, telemetry in sorted(heard.executors.items()):
         if telemetry.state == "gone":
             continue
@@ -33,11 +38,11 @@ def fleet(heard: Heard) -> Table:
         queued, running = (sum(getattr(lane, field) for lane in telemetry.lanes) for field in ("queued", "running"))
         table.add_row(
             name, telemetry.pool, telemetry.state, _slots(telemetry), lanes, str(queued), str(running),
-            f"{to_ms(telemetry.busy_us):.0f}", _age(telemetry.sent_us),
+            f"{to_ms(telemetry.busy_us):.0f}", _drift(telemetry), _age(telemetry.sent_us),
         )  # fmt: skip
     for name, report in sorted(heard.routers.items()):
         if report.state != "gone":
-            table.add_row(name, "router", report.state, "", "", "", "", "", _age(report.sent_us))
+            table.add_row(name, "router", report.state, "", "", "", "", "", "", _age(report.sent_us))
     return table
 
 
@@ -85,6 +90,12 @@ def _slots(telemetry: Telemetry) -> str:
     if len(telemetry.slots) > 4:
         return f"{telemetry.slots[0]} + {len(telemetry.slots) - 1}"
     return ", ".join(map(str, telemetry.slots)) or "-"
+
+
+def _drift(telemetry: Telemetry) -> str:
+    """Of the lane that runs slowest beside its profile; with a question mark where that is old."""
+    worst = max(telemetry.lanes, key=lambda lane: lane.drift, default=None)
+    return "-" if worst is None else f"{worst.drift:.2f}{'?' if worst.doubt else ''}"
 
 
 def _age(sent_us: int) -> str:

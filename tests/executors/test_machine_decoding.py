@@ -122,6 +122,20 @@ def test_machine_reports_how_long_decoding_takes_and_how_much_waits() -> None:
     )
 
 
+def test_machine_decoders_pace_is_forgotten_where_nothing_comes_any_more() -> None:
+    """A second after one huge photograph: a router that believed in it would never send another."""
+    bench = Bench()
+    bench.arrive(job := bench.job(90_000, heavy=True))
+    bench.at(5_000).prepared(job, took_ms=5_000)
+
+    said = [bench.machine.reports()[0].decode_us]
+    for ms in (5_900, 6_001):
+        bench.at(ms).machine.age(now_us=bench.now_us)
+        said.append(bench.machine.reports()[0].decode_us)
+
+    assert said == [5_000 * MS, 5_000 * MS, 0]
+
+
 def test_machine_flood_of_payloads_answers_as_many_as_can_be_decoded() -> None:
     """Four times what one decoder can do, for two seconds: nearly all that it decodes are delivered in time.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from executors.events import BatchFinished, RunBatch
 from executors.settings import ExecutorSettings
 from executors.telemetry import ROUTERS_MAX, Reporter
 from streams.clock import NEVER, Micros
@@ -155,3 +156,25 @@ def test_telemetry_that_cannot_be_sent_is_logged_and_tried_at_the_next_heartbeat
 
     assert [record.message for record in caplog.records] == ["telemetry not sent"]
     assert [ms for ms in (50, 99, 100) if station.says(ms)] == [100]
+
+
+def test_telemetry_slow_variant_is_said_and_after_a_second_doubted() -> None:
+    """Three batches of 9 ms instead of 3: the drift is 3, and a machine that is sent nothing says that it may be wrong.
+
+    Meanwhile it goes by its profile again: who tries it with 5 ms to spare is not let go.
+    """
+    station = Station()
+    bench = station.bench
+    for n in range(4):
+        bench.at(20 * n).arrive(bench.job())
+        (batch_id,) = bench.running
+        bench.at(20 * n + 9).tell(BatchFinished(batch_id, 9 * MS))
+
+    said = []
+    for ms in (100, 900, 1_100):
+        station.says(ms)
+        said.append((station.last.lanes[0].drift, station.last.lanes[0].doubt))
+    tried = bench.at(1_101).arrive(bench.job(1_106))
+
+    assert said == [(3.0, 0), (3.0, 0), (3.0, 1)]
+    assert [type(command) for command in tried] == [RunBatch]
