@@ -146,6 +146,9 @@ class Process:
         self._metrics.in_flight.set(self._reader.in_flight)
         self._metrics.slots.set(len(self._reporter.slots))
         self._metrics.resident.set(len(self._executor.residents))
+        self._metrics.drift.clear()  # of variants that are gone
+        for lane in self._reporter.lanes:
+            self._metrics.drift.labels(lane.variant).set(lane.drift)
 
     def _healthy(self) -> str | None:
         age = time.monotonic() - self._executor.turned_at
