@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from executors.telemetry import Reporter
 from streams.blobs import BlobSettings
 from streams.claims import Claims
 from streams.collector import calm
+from streams.errors import BadSettings
 from streams.observe import Observatory, ObserveSettings
 from streams.reader import Reader
 from streams.settings import KafkaSettings
@@ -165,5 +167,19 @@ class Process:
 def run(
     settings: ExecutorSettings, kafka: KafkaSettings, observe: ObserveSettings, blobs: BlobSettings | None = None
 ) -> None:
-    """Run one executor until SIGTERM or SIGINT; raises SystemExit with its status."""
+    """Run one executor until SIGTERM or SIGINT; raises SystemExit with its status.
+
+    Raises: BadSettings on CPUs that it may not use.
+    """
+    _pin(settings)
     sys.exit(Process(settings, kafka, observe, blobs or BlobSettings()).run())
+
+
+def _pin(settings: ExecutorSettings) -> None:
+    """Before any library starts threads, which inherit it."""
+    if settings.cpus:
+        try:
+            os.sched_setaffinity(0, settings.cpus)
+        except OSError as refused:
+            usable = sorted(os.sched_getaffinity(0))
+            raise BadSettings(f"[executor] cpus = {list(settings.cpus)}: this process may use {usable}") from refused

@@ -32,6 +32,7 @@ class ExecutorSettings(BaseModel):
     variants: tuple[str, ...] = Field(
         default=("*",), description="which of the pool's variants to load, as globs, until ordered"
     )
+    cpus: tuple[int, ...] = Field(default=(), description="which CPUs of the machine it runs on; unset: any")
     memory_mb: int = Field(
         default=0, ge=0, description="that the loaded variants may take in all; 0: four fifths of what there is"
     )

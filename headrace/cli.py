@@ -24,6 +24,8 @@ COMMANDS = {
     "hardware": "Say what this machine offers: CPU, GPUs, NeuronCores, and what is missing.",
     "router": "Run one router.",
     "executor": "Run one executor.",
+    "provisioner": "Keep as many executors of a pool as is ordered, on this machine.",
+    "scale": "Order what executors hold and how many machines a pool has; show the orders.",
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
     "register": "Check a model and publish it, or a folder of manifests.",

@@ -49,7 +49,7 @@ class Ear:
             for word in self._hearing.listen(left):
                 if isinstance(word, RouterReport):
                     self.heard.routers[word.router] = word
-                else:
+                elif isinstance(word, Telemetry):
                     self.heard.executors[word.executor] = word
         return self.heard
 

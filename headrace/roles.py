@@ -25,9 +25,7 @@ def roles(loaded: Loaded, *, config: Path | None, bootstrap: str) -> list[Role]:
     Children read the same file and environment as we did; what came from our flags is added to their environment.
     """
     up = loaded.settings.up
-    shared = {**os.environ, **_THREADS, **_flags(loaded), _variable("kafka", "bootstrap"): bootstrap}
-    if config is not None:
-        shared["HEADRACE_CONFIG"] = str(config.resolve())
+    shared = environment(loaded, config=config, bootstrap=bootstrap)
     ports = iter(range(up.observe_port, up.observe_port + up.routers + up.executors) if up.observe_port else ())
     made = [_role("router", number, ROUTERS, shared, next(ports, 0), {}) for number in range(1, up.routers + 1)]
     made += [
@@ -35,6 +33,14 @@ def roles(loaded: Loaded, *, config: Path | None, bootstrap: str) -> list[Role]:
         for number in range(1, up.executors + 1)
     ]
     return made
+
+
+def environment(loaded: Loaded, *, config: Path | None, bootstrap: str) -> dict[str, str]:
+    """What a child of ours needs to read the settings that are in force here."""
+    shared = {**os.environ, **_THREADS, **_flags(loaded), _variable("kafka", "bootstrap"): bootstrap}
+    if config is not None:
+        shared["HEADRACE_CONFIG"] = str(config.resolve())
+    return shared
 
 
 def _role(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agents.provisioner_settings import ProvisionerSettings
 from agents.settings import RouterSettings
 from executors.settings import ExecutorSettings
 from headrace.layers import Layer, Values, from_environment, from_file, from_flags, leaves, merged
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
     router: RouterSettings = Field(default_factory=RouterSettings)
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
+    provisioner: ProvisionerSettings = Field(default_factory=ProvisionerSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     up: UpSettings = Field(default_factory=UpSettings)
@@ -130,9 +132,17 @@ def _relations(settings: Settings) -> list[str]:
     pools = settings.kafka.pools
     violated += [
         f"[{section}] pool = {pool!r}: is not in [kafka] pools, which are {', '.join(pools)}"
-        for section, pool in (("executor", settings.executor.pool), ("up", settings.up.pool))
+        for section, pool in (
+            ("executor", settings.executor.pool),
+            ("provisioner", settings.provisioner.pool),
+            ("up", settings.up.pool),
+        )
         if pool not in pools
     ]
+    if settings.provisioner.least > settings.provisioner.most:
+        violated.append(
+            f"[provisioner] least = {settings.provisioner.least}: more than most = {settings.provisioner.most}"
+        )
     if settings.up.executors > settings.kafka.slots:
         violated.append(
             f"[up] executors = {settings.up.executors}: more than [kafka] slots = {settings.kafka.slots}, "

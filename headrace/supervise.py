@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.restarts import GiveUp, RestartAt, Restarts
 from streams.child import Child, NotStarted
 from streams.clock import Micros
+from streams.restarts import GiveUp, RestartAt, Restarts
 
 log = logging.getLogger(__name__)
 

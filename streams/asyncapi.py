@@ -14,7 +14,7 @@ import msgspec
 from streams.answers import ErrorBody
 from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, HeaderRow, OnMiss, Outcome
 from streams.openinference import DATATYPES
-from streams.records import Arrivals, RouterReport, Telemetry
+from streams.records import Arrivals, PoolReport, RouterReport, Telemetry
 from streams.scaling import ExecutorOrder, PoolOrder
 from streams.settings import KafkaSettings
 from streams.topics import Topic, table
@@ -159,8 +159,8 @@ def _messages() -> dict[str, Any]:
             "bindings": {"kafka": {"key": {"type": "string"}, "bindingVersion": BINDING}},
         },
         "telemetry": {
-            "summary": "What an executor or a router says of itself.",
-            "payload": {"anyOf": [_ref("schemas", "Telemetry"), _ref("schemas", "RouterReport")]},
+            "summary": "What an executor, a router or a provisioner says of itself.",
+            "payload": {"anyOf": [_ref("schemas", name) for name in ("Telemetry", "RouterReport", "PoolReport")]},
         },
         "arrivals": {"summary": "Queries of one class in one second.", "payload": _ref("schemas", "Arrivals")},
         "order": {
@@ -186,7 +186,7 @@ def _headers(rows: Iterable[HeaderRow], *, required: list[str]) -> dict[str, Any
 
 def _schemas() -> dict[str, Any]:
     _, ours = msgspec.json.schema_components(
-        [Telemetry, RouterReport, Arrivals, ExecutorOrder, PoolOrder, ErrorBody],
+        [Telemetry, RouterReport, PoolReport, Arrivals, ExecutorOrder, PoolOrder, ErrorBody],
         ref_template="#/components/schemas/{name}",
     )
     output = {

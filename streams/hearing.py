@@ -14,14 +14,14 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.clock import wall_us
 from streams.rdlog import log as rdkafka
-from streams.records import RouterReport, Telemetry, decode_router, decode_telemetry
+from streams.records import PoolReport, RouterReport, Telemetry, decode_pool, decode_router, decode_telemetry
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-Word = Telemetry | RouterReport
+Word = Telemetry | RouterReport | PoolReport
 
-ROUTER_KEY = b"router:"  # begins the keys of routers; executors' are their names
+ROUTER_KEY, POOL_KEY = b"router:", b"pool:"  # begin the keys of routers and provisioners; executors' are their names
 LIST_MAX = 1_000
 REQUEST_S = 10.0
 
@@ -71,6 +71,8 @@ def _read(message: Message) -> Word | None:
     key, value = message.key() or b"", message.value() or b""
     name = key if isinstance(key, bytes) else key.encode()
     try:
+        if name.startswith(POOL_KEY):
+            return decode_pool(value)
         return decode_router(value) if name.startswith(ROUTER_KEY) else decode_telemetry(value)
     except msgspec.MsgspecError as unreadable:
         log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})

@@ -94,6 +94,20 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     state: Literal["ready", "gone"] = "ready"
 
 
+class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a provisioner says of its pool every second. `failing`: machines ended, and the next start must wait."""
+
+    pool: str
+    epoch: int = 0
+    wanted: int = 0
+    booting: int = 0
+    ready: int = 0
+    draining: int = 0
+    least: int = 0
+    most: int = 0
+    failing: bool = False
+
+
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     """Queries of one class that one partition received in one second."""
 
@@ -133,6 +147,7 @@ _dispatch = msgspec.json.Decoder(Dispatch)
 _return = msgspec.json.Decoder(Return)
 _telemetry = msgspec.json.Decoder(Telemetry)
 _router = msgspec.json.Decoder(RouterReport)
+_pool = msgspec.json.Decoder(PoolReport)
 _arrivals = msgspec.json.Decoder(Arrivals)
 
 encode = _encoder.encode
@@ -140,4 +155,5 @@ decode_dispatch = _dispatch.decode
 decode_return = _return.decode
 decode_telemetry = _telemetry.decode
 decode_router = _router.decode
+decode_pool = _pool.decode
 decode_arrivals = _arrivals.decode

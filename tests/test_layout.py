@@ -46,7 +46,10 @@ PURE = [
     "executors/devices.py",
     *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
-    "headrace/restarts.py",
+    "agents/provisioning.py",
+    "executors/orders.py",
+    "streams/restarts.py",
+    "streams/scaling.py",
     "headrace/violations.py",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.restarts import GiveUp, RestartAt, Restarts
+from streams.restarts import GiveUp, RestartAt, Restarts
 from streams.clock import Micros
 
 
