@@ -255,7 +255,7 @@ def change_price(instance: Instance) -> float:
 def objective_of(instance: Instance, value: float) -> float:
     """A value (or bound) of `minimise` in the problem's units, what is unserved left out."""
     problem, prices = instance.problem, instance.problem.weights
-    if prices.alpha == 0:
+    if prices.alpha == 0:  # without beta, too, dollars only break ties
         return -prices.beta * value / USD_STEPS / problem.money_ref
     best = sum(
         d * w * b for part in instance.parts for d, w, b in zip(part.demand, part.weight, part.best, strict=True)

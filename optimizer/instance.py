@@ -98,7 +98,7 @@ def reduce(problem: Problem, *, keep: Collection[int] = (), accuracy: bool = Tru
     if problem.weights.gamma > 0:
         pinned |= {j for j, kind in enumerate(problem.kinds) if kind.resident > 0 and capacity[j] > 0}
 
-    resources = np.array([kind.resources for kind in problem.kinds], np.int64).reshape(len(problem.kinds), -1)
+    resources = np.array([kind.resources for kind in problem.kinds], np.int64).reshape(-1, len(problem.resources))
     pool = np.array([kind.pool for kind in problem.kinds], np.int64)
     worth = np.array([kind.accuracy if accuracy else 0.0 for kind in problem.kinds])
     load = np.array([kind.load_us for kind in problem.kinds], np.int64)

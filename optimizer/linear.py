@@ -19,7 +19,7 @@ from optimizer.hall import hall_rows
 from optimizer.instance import Floats, Instance
 
 FLOW_UNIT = 1_000  # units of demand in one of the model's: keeps coefficients near 1
-UNSERVED_PRICE = 500.0  # times the dearest plan for all demand: what the dive may still leave, never what pays
+UNSERVED_PRICE = 500.0  # times the dearest plan, for all demand: the dive may still leave some
 INFINITY = float("inf")
 
 
@@ -32,7 +32,7 @@ class Searched:
 
 
 class LinearModel:
-    """Columns: lanes, machines, then per part unserved and flows. `solver` keeps what GLOP has learnt."""
+    """Columns: lanes, machines, loads beyond resident lanes, then per part unserved and flows. `solver` keeps what GLOP has learnt."""
 
     def __init__(self, instance: Instance, *, flows: bool) -> None:
         self.instance = instance
@@ -94,6 +94,7 @@ class LinearModel:
     def hint(self, lanes: Sequence[int], machines: Sequence[int]) -> list[float]:
         """Values of every column for these counts by position."""
         values = [*map(float, lanes), *map(float, machines)]
+        values += [float(max(0, lanes[j] - int(self.instance.resident[j]))) for j in self.held]
         for p, part in enumerate(self.instance.parts):
             amounts, missed = unit_flows(self.instance, p, lanes, self.groups[p] or None)
             values += [u / FLOW_UNIT for u in missed]
@@ -120,20 +121,23 @@ class LinearModel:
         change = prices.gamma / problem.change_ref * (problem.money_ref / prices.beta if prices.beta > 0 else 1.0)
         self.lower += [0.0] * len(instance.original)
         self.upper += [float(most) for most in lanes_max(instance)]
-        # Only lanes that are not resident cost a load; resident ones are taken as free, which is a valid bound.
-        self.cost += [
-            change * us if x0 == 0 else 0.0
-            for us, x0 in zip(instance.load_us.tolist(), instance.resident.tolist(), strict=True)
-        ]
+        priced = [change * us for us in instance.load_us.tolist()]
+        self.held = [j for j, x0 in enumerate(instance.resident.tolist()) if x0 > 0 and priced[j] > 0]
+        self.cost += [0.0 if j in self.held else price for j, price in enumerate(priced)]
         self.lower += [float(pool.machines_min) for pool in problem.pools]
         self.upper += [float(pool.machines_max) for pool in problem.pools]
         self.cost += [pool.usd_hour * self.money for pool in problem.pools]
+        for j in self.held:  # lanes beyond the resident ones
+            self._column_of(INFINITY, priced[j])
         dearest = sum(pool.usd_hour * pool.machines_max for pool in problem.pools) * self.money
         self.unserved_price = UNSERVED_PRICE * (dearest + self.worth + 1.0) * FLOW_UNIT / served
 
     def _room(self) -> None:
         instance, problem = self.instance, self.instance.problem
         lanes = len(instance.original)
+        first = lanes + len(problem.pools)
+        for at, j in enumerate(self.held):
+            self._add([j, first + at], [1.0, -1.0], upper=float(instance.resident[j]))
         for h, pool in enumerate(problem.pools):
             inside = np.flatnonzero(instance.pool == h)
             for k, room in enumerate(pool.resources):

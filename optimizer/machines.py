@@ -71,6 +71,8 @@ def _least_unserved(
 
 def _dive(search: Search, instance: Instance, *, flows: bool) -> LinearModel | None:
     """Dive, and offer what it found. Returns: the model, None if there was no time."""
+    if search.left_s() <= 0:
+        return None
     model = LinearModel(instance, flows=flows)
     found = dive(model, search.left_s)
     if found is None:
@@ -145,6 +147,8 @@ def _accurate(search: Search, instance: Instance, start: list[int], machines: li
 def relaxed_objective(model: LinearModel, value: float) -> float:
     """The linear model's objective in the problem's units, what is unserved left out."""
     problem, prices = model.instance.problem, model.instance.problem.weights
+    if prices.alpha == 0 and prices.beta == 0:  # then dollars only break ties
+        return 0.0
     best = sum(
         d * w * b
         for part in model.instance.parts
