@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -22,7 +23,7 @@ from agents.lots import Canary, drawn
 from registry import topic
 from registry.catalog import Catalog
 from registry.lifecycle import ReleaseRefused
-from registry.lifecycle_compare import Comparison, Seen, compare
+from registry.lifecycle_compare import Comparison, Seen, compare, served
 from registry.records import Release
 from streams.answers import read_answer
 from streams.asking import Asked
@@ -64,10 +65,12 @@ class Tally:
         self.ok = self.errors = 0
         self.latency_ms: list[float] = []
         self.seconds: list[int] = []
+        self.by_variant: Counter[str] = Counter()  # of the answers that were ok
 
     def count(self, answer: Answer, second: int) -> None:
         if answer.outcome is Outcome.OK:
             self.ok += 1
+            self.by_variant[answer.variant or ""] += 1
             if len(self.latency_ms) < LATENCIES_MAX:
                 self.latency_ms.append(to_ms(answer.latency_us))
                 self.seconds.append(second)
@@ -220,8 +223,9 @@ def _stable_id(canary: Canary) -> str:
 
 def _seen(catalog: Catalog, model: str, version: str, seen: Mapping[str, Tally]) -> Seen:
     tally = seen[version]
-    record = catalog.versions.of(model).get(version)
-    accuracy = (record or catalog.models[model]).accuracy
+    record = catalog.versions.of(model).get(version) or catalog.models[model]
+    answers = [(catalog.variants[name].accuracy, count) for name, count in tally.by_variant.items()]
+    accuracy = served(record.accuracy, answers)
     return Seen(
         version=version, ok=tally.ok, errors=tally.errors, latency_ms=tally.latency_ms, seconds=tally.seconds,
         accuracy=accuracy,

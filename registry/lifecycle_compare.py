@@ -38,6 +38,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What one version did on the trial's queries.
 
     `errors` counts failed and expired answers; what was rejected is the client's doing.
+    `accuracy` is that of the variants which answered, see `served`.
     Units: `latency_ms` from the query's append to its answer, of each answer that was ok; `seconds` when each came.
     """
 
@@ -123,8 +124,27 @@ def latency(stable: Seen, canary: Seen) -> Row:
     )  # fmt: skip
 
 
+def served(registered: Accuracy, answers: Sequence[tuple[Accuracy | None, int]]) -> Accuracy:
+    """The accuracy of what answered: each variant's own where it has one, weighted by how many answers it gave.
+
+    `n` is the smallest of theirs: variants are measured on the same items, and more of them are not more items. Of
+    figures that are not all measured the result is none that can be judged, and its `n` is 0.
+    """
+    each = [(own or registered, count) for own, count in answers if count > 0] or [(registered, 1)]
+    if len({own for own, _ in each}) == 1:
+        return each[0][0]
+    total = sum(count for _, count in each)
+    measured = all(own.provenance == "measured" and own.n > 0 for own, _ in each)
+    return Accuracy(
+        value=sum(own.value * count for own, count in each) / total,
+        provenance="measured" if measured else "published",
+        source=f"of {len(each)} variants, by their answers",
+        n=min(own.n for own, _ in each) if measured else 0,
+    )
+
+
 def accuracy(stable: Seen, canary: Seen) -> Row:
-    """The accuracies that were measured when the versions were registered, if their counts are known."""
+    """The measured accuracies of what answered, if their counts are known."""
     old, new = stable.accuracy, canary.accuracy
     finding = None
     told = "not measured for both"
@@ -133,7 +153,7 @@ def accuracy(stable: Seen, canary: Seen) -> Row:
         told = f"{low:+.1%} to {high:+.1%}"
         finding = Finding.WORSE if high < 0 else Finding.BETTER if low > 0 else Finding.NO_WORSE
     return Row(
-        what="accuracy when registered", stable=f"{old.value:.4g}", canary=f"{new.value:.4g}", difference=told,
+        what="accuracy as measured", stable=f"{old.value:.4g}", canary=f"{new.value:.4g}", difference=told,
         finding=finding,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from registry.lifecycle_compare import (
     errors,
     latency,
     median_ratio,
+    served,
 )
 from registry.records import Accuracy
 
@@ -55,6 +56,26 @@ def test_compare_more_errors_is_worse() -> None:
 
     assert got.rows[0].finding is got.verdict is Finding.WORSE
     assert got.rows[0].stable == "5 of 1000"
+
+
+def test_served_accuracy_is_that_of_the_variants_that_answered() -> None:
+    """By their answers; a variant without a figure of its own has the model's; the items are the same for all."""
+    int8 = Accuracy(value=0.85, provenance="measured", n=799)
+
+    assert served(GOOD, [(int8, 300), (None, 100), (int8, 0)]) == Accuracy(
+        value=0.875, provenance="measured", source="of 2 variants, by their answers", n=799
+    )
+    assert served(GOOD, [(int8, 5), (int8, 7)]) == int8
+    assert served(GOOD, [(None, 7)]) == served(GOOD, []) == GOOD
+
+
+def test_served_accuracy_with_a_guess_in_it_is_not_judged() -> None:
+    """A published figure has no counts, and neither has a mean with one in it."""
+    guess = Accuracy(value=0.6, provenance="published", source="less the disagreement")
+    mixed = served(GOOD, [(guess, 1), (None, 1)])
+
+    assert (mixed.provenance, mixed.n) == ("published", 0)
+    assert judged(seen("2", accuracy=mixed)).rows[2].finding is None
 
 
 def test_compare_few_answers_is_too_little_data() -> None:
