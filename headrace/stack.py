@@ -29,6 +29,8 @@ READY_S = 180.0  # the first time every variant is loaded and measured
 TELL_S = 3.0  # between two words on how far that is
 
 Tell = Callable[[str], None]
+Prepare = Callable[[KafkaSettings], Iterable[Record]]
+"""Registers more once there is a cluster, before anything serves from it; returns what it registered."""
 
 
 class NotReady(ServerFault):
@@ -44,11 +46,20 @@ class Stack:
     each step in one line.
     """
 
-    def __init__(self, loaded: Loaded, *, config: Path | None, records: Iterable[Record], tell: Tell) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        config: Path | None,
+        records: Iterable[Record],
+        tell: Tell,
+        prepare: Prepare = lambda _kafka: (),
+    ) -> None:
         self._loaded = loaded
         self._config = config
         self._records = list(records)
         self._tell = tell
+        self._prepare = prepare
         self._open = ExitStack()
         self.broker: LocalBroker | None = None
         self.supervisor: Supervisor | None = None
@@ -133,6 +144,7 @@ class Stack:
             records = admitted(topic.read(self.kafka), self._records)
             count = topic.publish(self.kafka, [*records, *known])
             self._tell(f"registered {count} records, {len(known)} of them profiles measured earlier")
+        self._records += self._prepare(self.kafka)
         self.supervisor = Supervisor(
             roles(self._loaded, config=self._config, bootstrap=self.kafka.bootstrap),
             logs=logs,

@@ -12,11 +12,12 @@ from rich.console import Console
 from examples.build import build_all
 from examples.store import default_out
 from headrace.commands.up import until_stopped
+from headrace.demo.menu import Menu
 from headrace.demo.report import as_json, show
 from headrace.demo.run import Demo
-from headrace.demo.setup import with_defaults
-from headrace.models import records_for
+from headrace.demo.setup import ways, with_defaults
 from headrace.options import Config, Level, Set, configure
+from headrace.pools import pools
 from headrace.settings import Loaded
 from headrace.stack import Stack
 from headrace.state import LOGS
@@ -53,11 +54,14 @@ def demo(
         def tell(line: str) -> None:
             console.print(line, highlight=False)
 
-        with Stack(loaded, config=config, records=records_for(loaded, tell), tell=tell) as stack:
+        menu = Menu(loaded, default_out(), ways(torch=torch), console)
+        with Stack(
+            loaded, config=config, records=pools(loaded.settings.kafka), tell=tell, prepare=menu.register
+        ) as stack:
             times.append(time.monotonic())
             heard = stack.wait_ready()
             times.append(time.monotonic())
-            parts = zip(("building models", "Kafka and topics", "loading models"), pairwise(times), strict=True)
+            parts = zip(("building models", "Kafka and registering", "loading models"), pairwise(times), strict=True)
             took = ", ".join(f"{part} {end - start:.0f} s" for part, (start, end) in parts)
             tell(f"ready after {times[-1] - times[0]:.0f} s: {took}")
             found = Demo(stack, loaded, console).run(
@@ -77,7 +81,7 @@ def _announced(loaded: Loaded) -> str:
     kafka = "the Kafka that is configured" if loaded.cluster_given else "a Kafka of its own"
     return (
         f"Headrace here: {kafka}, {settings.up.routers} router(s), {settings.up.executors} executor(s). About 40 s; "
-        f"the first time two minutes.\nLogs are in {settings.up.state / LOGS}; Ctrl-C stops everything in order."
+        f"the first time three minutes.\nLogs are in {settings.up.state / LOGS}; Ctrl-C stops everything in order."
     )
 
 

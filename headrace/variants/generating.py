@@ -7,7 +7,6 @@ import itertools
 import math
 import platform
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -62,15 +61,15 @@ def generate_variants(
     rules: Rules | None = None,
     limits: Limits | None = None,
     ways: Sequence[str] = ("*",),
-    budget_s: float = math.inf,
+    left_s: Callable[[], float] = lambda: math.inf,
     tell: Progress | None = None,
 ) -> Generated:
     """Try every way on the menu to run `model`, whose artifacts' paths are files here.
 
-    items:    what to judge on (`evidence.from_dataset`, `from_samples`); without, reduced precision is refused.
-    out:      the folder of what is known and of converted artifacts; a second run with it only looks up.
-    ways:     globs of what stands behind the `/` of a variant's name; the reference is run in any case.
-    budget_s: for everything; what is known already takes none of it, and a later call goes on with the rest.
+    items:  what to judge on (`evidence.from_dataset`, `from_samples`); without, reduced precision is refused.
+    out:    the folder of what is known and of converted artifacts; a second run with it only looks up.
+    ways:   globs of what stands behind the `/` of a variant's name; the reference is run in any case.
+    left_s: how much time is left, asked before each child; a later call goes on with what there was none for.
     Converted artifacts in the records have paths in `out`; whoever publishes puts them into the store.
     """
     found = _Run(
@@ -82,7 +81,7 @@ def generate_variants(
         rules or Rules(),
         limits or Limits(),
         ways,
-        time.monotonic() + budget_s,
+        left_s,
     )
     return found.generate(tell or (lambda _name, _share: None))
 
@@ -98,11 +97,11 @@ class _Run:
         rules: Rules,
         limits: Limits,
         ways: Sequence[str],
-        until: float,
+        left_s: Callable[[], float],
     ) -> None:
         self._model, self._ledger, self._out, self._items = model, ledger, out, items
         self._machine, self._rules, self._limits = machine, rules, limits
-        self._ways, self._until = ways, until
+        self._ways, self._left_s = ways, left_s
         self._digest = items.digest()
         self._ran = 0
         self._left: set[str] = set()
@@ -144,7 +143,7 @@ class _Run:
             return
         tries = [Try(key=self._key(each), variant=each.variant) for each in way]
         unknown = [each for each in tries if self._known(each, refers) is None]
-        if unknown and (left_s := self._until - time.monotonic()) > 0:
+        if unknown and (left_s := self._left_s()) > 0:
             died = self._child(way[0], unknown, arrays, refers, left_s)
             if died is not None:
                 self._bury(died, unknown)

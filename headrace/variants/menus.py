@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def menu_of(
     machine: Machine | None = None,
     limits: Limits | None = None,
     ways: Sequence[str] = ("*",),
-    budget_s: float = math.inf,
+    left_s: Callable[[], float] = lambda: math.inf,
     tell: Progress | None = None,
 ) -> Generated:
     """`generate_variants` on a validation set, else on photographs, or what it found of the same before.
@@ -62,7 +62,7 @@ def menu_of(
     with packed(validation, model) as file:
         items = evidence_for(model, file, samples)
     made = generate_variants(
-        model, out=out, items=items, machine=machine, rules=rules, limits=limits, ways=ways, budget_s=budget_s,
+        model, out=out, items=items, machine=machine, rules=rules, limits=limits, ways=ways, left_s=left_s,
         tell=tell,
     )  # fmt: skip
     if made.settled:

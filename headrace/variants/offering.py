@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +27,7 @@ from registry.store import ArtifactSettings
 class Asked(NamedTuple):
     """What is wanted of every model. `labelled` and `pictured` are by task, and go before what a store has.
 
+    `at_once` models are tried beside each other, which is for those that are not compiled: that takes times.
     Units: `budget_s` is for all models, an equal share of what is left for each.
     """
 
@@ -34,32 +38,46 @@ class Asked(NamedTuple):
     machine: Machine | None = None
     ways: Sequence[str] = ("*",)
     budget_s: float = math.inf
+    at_once: int = 1
 
 
 def offered(
     models: Sequence[Model], asked: Asked, settings: ArtifactSettings, console: Console
 ) -> Iterator[tuple[Model, Generated]]:
-    """What generation finds of each model, one after another.
+    """What generation finds of each model, in their order. Whoever is interrupted waits for the children that run.
 
     Raises: ArtifactBroken, BadDataset, BadSettings, StoreUnreachable.
     """
-    until = time.monotonic() + asked.budget_s
+    until, stopped, begun = time.monotonic() + asked.budget_s, threading.Event(), itertools.count()
     columns = (TextColumn("{task.description:<48}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:
         bar = bars.add_task("variants", total=len(models))
-        for done, model in enumerate(models):
 
-            def tell(name: str, share: float, done: int = done) -> None:
-                bars.update(bar, completed=done + share, description=name)
+        def one(model: Model) -> Generated:
+            turns = math.ceil((len(models) - next(begun)) / asked.at_once)  # that share what is left of the time
+            own, done = time.monotonic() + (until - time.monotonic()) / turns, 0.0
+
+            def tell(name: str, share: float) -> None:
+                nonlocal done
+                bars.update(bar, advance=max(0.0, share - done), description=name)
+                done = max(done, share)
 
             with at_hand(model, settings) as (here, kept):
                 made = menu_of(
                     here, out=asked.out, validation=asked.labelled.get(model.task, kept),
                     samples=asked.pictured.get(model.task), rules=asked.rules, machine=asked.machine, ways=asked.ways,
-                    budget_s=(until - time.monotonic()) / (len(models) - done), tell=tell,
+                    left_s=lambda: 0.0 if stopped.is_set() else own - time.monotonic(), tell=tell,
                 )  # fmt: skip
-            bars.update(bar, completed=done + 1, description="variants")
-            yield model, made
+            tell(model.name, 1.0)
+            return made
+
+        pool = ThreadPoolExecutor(asked.at_once, thread_name_prefix="variants")
+        try:
+            yield from zip(models, pool.map(one, models), strict=True)
+            bars.update(bar, completed=len(models), description="variants")
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def records_of(made: Generated, settings: ArtifactSettings | None) -> list[Record]:

@@ -49,6 +49,8 @@ def test_demo_executor_killed_answers_everything_once(tmp_path: Path) -> None:
     digits = [row for row in found["accuracies"] if row["task"] == "digit-classification"]
     assert sum(row["correct"] for row in digits) >= 0.9 * sum(row["labelled"] for row in digits)
     assert all(row["below"] == 0 for row in digits)
+    used = {row["variant"]: row for row in found["variants"]}
+    assert {"digits-cnn/onnxruntime", "digits-cnn/onnxruntime-int8-static"} <= set(used)
     assert not state.read(tmp_path / ".headrace")
 
 
