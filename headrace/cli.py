@@ -28,7 +28,7 @@ COMMANDS = {
     "scale": "Order what executors hold and how many machines a pool has; show the orders.",
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
-    "register": "Check a model and publish it, or a folder of manifests.",
+    "register": "Check a model and publish it, or a folder of manifests; --generate adds ways to run it.",
     "profile": "Measure the variants on this machine, and predict what was not measured.",
     "model": "Versions of a model: canary, compare, promote, retire.",
     "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
