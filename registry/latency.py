@@ -74,6 +74,15 @@ class LatencyProfile:
         made.p99_us = corrected(self.p99_us, drift, knots)
         return made
 
+    def capped(self, batch_max: int) -> Self:
+        """The same curve with a smaller largest batch; a larger one changes nothing."""
+        if batch_max >= self.batch_max:
+            return self
+        made = type(self).__new__(type(self))
+        made.batch_max = batch_max
+        made.p50_us, made.p99_us = self.p50_us[: batch_max + 1], self.p99_us[: batch_max + 1]
+        return made
+
     def batch_within(self, budget_us: int) -> int:
         """The largest batch whose p99 fits `budget_us`; 0 if none does."""
         fits = 0
