@@ -77,8 +77,8 @@ class Blocks:
         if best is None or best_us > due_us:
             group.at = at  # a ring longer than the probes is looked at further on next time
             if group.spare:
-                best, best_us = self._spare(group, best, best_us, now_us)
-                if best is not None and best_us <= due_us:
+                best, best_us = group.spared(best, best_us, now_us, silence_us)
+                if best_us <= due_us:
                     group.why, group.finish_us = Why.SPREAD, best_us
                     return best
             group.close(best, best_us, now_us)
@@ -86,14 +86,3 @@ class Blocks:
         group.at, group.block_lane, group.block_count, group.block_due_us = best_at, best, 1, due_us
         group.why, group.finish_us = Why.OPENED, best_us
         return best
-
-    def _spare(self, group: Group, best: Lane | None, best_us: int, now_us: int) -> tuple[Lane | None, int]:
-        """The lane that would finish first, of those that are kept apart and one of the others."""
-        silence_us = self._fleet.silence_us
-        for lane in group.spare[:SCAN_MAX]:
-            executor = lane.executor
-            if executor.ready and now_us - executor.heard_us <= silence_us:
-                finish_us = lane.finish_us(now_us)
-                if finish_us < best_us:
-                    best, best_us = lane, finish_us
-        return best, best_us

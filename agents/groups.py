@@ -22,6 +22,7 @@ UTILISATION = 0.95  # at which the block must keep up
 UNEVEN = 1.10  # drifts further apart than this: the next free lane counts, not the next in the ring
 SPARING = 0.8  # of the other lanes, at which a slow one is spared: queues of fuller ones grow without end
 SLACK_EVEN, SLACK_UNEVEN = 2.5, 0.5  # of l(1): 15 ms and 3 ms on the studied curve, l(1) = 6.2 ms
+SPARES_MAX = 8  # spare lanes looked at for one query
 SATURATED_QPS = 1e12  # every lane busy
 BUDGET_MAX_US = 3_600 * SECOND_US
 
@@ -143,6 +144,16 @@ class Group:
         for lane in lanes:
             lane.apart = lane in slow and (carried or 2 * lane.latency_us[1] > self._budget_us)
         return [lane for lane in lanes if not lane.apart], [lane for lane in lanes if lane.apart]
+
+    def spared(self, best: Lane | None, best_us: int, now_us: int, silence_us: int) -> tuple[Lane | None, int]:
+        """The lane that would finish first, of the spare ones and the best of the others, and when."""
+        for lane in self.spare[:SPARES_MAX]:
+            executor = lane.executor
+            if executor.ready and now_us - executor.heard_us <= silence_us:
+                finish_us = lane.finish_us(now_us)
+                if finish_us < best_us:
+                    best, best_us = lane, finish_us
+        return best, best_us
 
     def close(self, least: Lane | None, least_us: int, now_us: int) -> None:
         """Note that the group is full, so that a refusal does not cost a scan of each group for each query."""

@@ -45,7 +45,7 @@ class RoundRobin:
             at = group.at = self.step(group.at, len(lanes))
             executor = lanes[at].executor
             if executor.ready and now_us - executor.heard_us <= silence_us:
-                return _if_in_time(group, lanes[at], due_us, now_us)
+                return _if_in_time(group, lanes[at], due_us, now_us, silence_us)
         return None
 
     def step(self, at: int, lanes: int, /) -> int:
@@ -66,10 +66,13 @@ class Random(RoundRobin):
         return int(self._draws.pop() * lanes)
 
 
-def _if_in_time(group: Group, lane: Lane, due_us: int, now_us: int) -> Lane | None:
+def _if_in_time(group: Group, lane: Lane, due_us: int, now_us: int, silence_us: int) -> Lane | None:
+    least: Lane | None = lane
     finish_us = lane.finish_us(now_us)
+    if finish_us > due_us and group.spare:
+        least, finish_us = group.spared(lane, finish_us, now_us, silence_us)
     if finish_us <= due_us:
         group.why, group.finish_us = Why.SPREAD, finish_us
-        return lane
-    group.close(lane, finish_us, now_us)
+        return least
+    group.close(least, finish_us, now_us)
     return None

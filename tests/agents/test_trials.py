@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,14 +15,15 @@ from streams.contract import OnMiss
 from streams.query import Requirements
 from tests.agents.builders import MS, ROUTER, T0, catalog, query, refusal, requirements, selector, telemetry
 
+Policy = Literal["blocks", "round-robin", "random"]
 CURVE = ("v", 0.9, 10, 2)  # l(b) = 10 + 2 b ms
 ASK = requirements(slo_ms=50)
 
 
-def router(**executors: dict[str, Any]) -> tuple[Selector, Fleet]:
+def router(policy: Policy = "blocks", /, **executors: dict[str, Any]) -> tuple[Selector, Fleet]:
     """Executors by name, with what each says of its lane."""
     fleet = Fleet(router=ROUTER)
-    pick = selector(catalog(CURVE), fleet)
+    pick = selector(catalog(CURVE), fleet, policy)
     say(fleet, **executors)
     return pick, fleet
 
@@ -50,9 +51,10 @@ def apart(fleet: Fleet, *names: str) -> list[str]:
     return [name for name, lane in lanes if lane is not None and lane.apart]
 
 
-def test_slow_lane_is_spared_and_serves_what_no_other_can() -> None:
+@pytest.mark.parametrize("policy", ["blocks", "round-robin", "random"])
+def test_slow_lane_is_spared_and_serves_what_no_other_can(policy: Policy) -> None:
     """`b` is three times slower: it gets a query only when `a` is busy for longer than the deadline."""
-    pick, fleet = router(a={}, b={"drift": 3.0})
+    pick, fleet = router(policy, a={}, b={"drift": 3.0})
     went = {one.executor for one in ask(pick, 3)}
 
     say(fleet, a={"busy_ms": 60}, b={"drift": 3.0})
