@@ -34,10 +34,19 @@ class Cores:
         self.free += self._running.pop(batch_id)[1]
 
     def busy_us(self, now_us: int) -> int:
-        """How long until the next batch can start; 0 while a core is free."""
+        """How long at least until the next batch can start, by profile; 0 while a core is free."""
         if self.free > 0:
             return 0
         return max(0, min(end_us for end_us, _ in self._running.values()) - now_us)
+
+    def expected_us(self, now_us: int) -> int:
+        """The same by expectation: a batch that has overrun goes on for as long as it already has too long.
+
+        Who said 0 for as long as a batch hangs would be sent to all the while.
+        """
+        if self.free > 0:
+            return 0
+        return min(abs(end_us - now_us) for end_us, _ in self._running.values())
 
     def free_at(self, width: int, *, now_us: int) -> int:
         """When `width` cores should be free, if nothing else starts; `now_us` if that may be at any time."""

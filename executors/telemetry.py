@@ -69,7 +69,7 @@ class Reporter:
         self.lanes = tuple(report for report in machine.reports() if report.variant not in self.leaving)
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
-            busy_us=machine.busy_us(now_us), lanes=self.lanes, received=self._received, state=self.state,
+            busy_us=machine.cores.expected_us(now_us), lanes=self.lanes, received=self._received, state=self.state,
             sent_us=now_us, epoch=epoch, pending=pending,
         )  # fmt: skip
         try:

@@ -46,3 +46,20 @@ def test_cores_share_is_what_others_leave_and_at_least_an_equal_part() -> None:
     assert cores.share(me, [me, User(0)], now_us=0) == 1
     assert cores.share(me, [me, small], now_us=0) == pytest.approx(0.75)
     assert cores.share(me, [me, small, large], now_us=0) == pytest.approx(1 / 3)
+
+
+def test_cores_expect_a_batch_that_overruns_to_go_on() -> None:
+    """Due at 10 ms and still there at 15: 5 ms more; at 30 the other one, due at 40, is expected sooner."""
+    cores = Cores(2)
+    cores.start(1, 1, 10_000)
+    free_us = cores.expected_us(0)
+    cores.start(2, 1, 40_000)
+
+    assert free_us == 0
+    assert [cores.expected_us(us) for us in (4_000, 10_000, 15_000, 25_000, 30_000)] == [
+        6_000,
+        0,
+        5_000,
+        15_000,
+        10_000,
+    ]
