@@ -60,8 +60,8 @@ class Demand:
         self.lots: dict[frozenset[str], Demand] = {}
         self.otherwise = otherwise
         self.tried = False  # a canary of the lot has a lane
-        self.doubted: list[Group] = []  # of `live`, those with a lane that wants to be tried
-        self.below_doubted: list[Group] = []
+        self.doubted: list[Group] = []  # with a lane that wants to be tried, and none of `live` sound before them
+        self.unsure: list[Group] = []  # all of `running` with such a lane
         self.promising = False  # and one of these was as quick as it should be when it was last tried
         try:
             self._match(catalog, groups)
@@ -77,11 +77,12 @@ class Demand:
         self.fastest = min(self.live, key=lambda group: group.quickest_us, default=None)
         self.fastest_running = min(self.running, key=lambda group: group.quickest_us, default=None)
         self.tried = any(group.offer.share is not None for group in self.live)
-        self.doubted = [group for group in self.live if group.doubted]
-        self.below_doubted = [group for group in self.below_live if group.doubted]
-        self.promising = any(lane.doubt > 1 for group in self.doubted for lane in group.doubted)
         slo_us = self.slo_us - reserve_us
         self.quick = [group for group in self.live if group.quickest_us <= slo_us]
+        sound = next((n for n, g in enumerate(self.live) if g.quickest_us <= slo_us and g.sound), len(self.live))
+        self.doubted = [group for group in self.live[: sound + 1] if group.doubted]
+        self.unsure = [group for group in self.running if group.doubted]
+        self.promising = any(lane.doubt > 1 for group in self.doubted for lane in group.doubted)
 
     def _match(self, catalog: Catalog, groups: Iterable[Group]) -> None:
         asked = self.requirements

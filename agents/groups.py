@@ -121,6 +121,11 @@ class Group:
             lane.aim(self.full)
         return before != (lanes, ring, self.doubted, self.quickest_us)
 
+    @property
+    def sound(self) -> bool:
+        """Whether a lane of the ring is sure of its speed."""
+        return len(self.doubted) < len(self.lanes) and any(not lane.doubt for lane in self.ring)
+
     def _apart(self, lanes: list[Lane]) -> tuple[list[Lane], list[Lane]]:
         """Part the lanes that something interferes with from the others, of which there is always one.
 

@@ -259,7 +259,7 @@ class Selector:
         fastest = demand.fastest_running
         if fastest is None:
             return Parked(int(NEVER) if late else deadline_us)
-        lane = self._tried(demand.doubted or demand.below_doubted, due_us, now_us)
+        lane = self._tried(demand.unsure, due_us, now_us)
         if lane is not None:
             return self._send(lane, lane.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         needed_us = fastest.quickest_us + self._reserve_us

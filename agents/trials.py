@@ -2,7 +2,8 @@
 
 Who is sent nothing measures nothing, and would be slow for ever. So the executor says when its measurements have grown
 old (executors/live.py) and then takes a query by its profile; the router lets it have one at a time, and no more than
-one in a hundred, which is what a 99th percentile allows to be late. A query that would be refused may always try.
+one in a hundred, which is what a 99th percentile allows to be late. A query that would be refused may always try. A
+variant that nobody would prefer to what runs well is left alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def trial(groups: Iterable[Group], due_us: int, now_us: int, *, silence_us: int)
             lane = group.doubted.pop(0)
             group.doubted.append(lane)
             executor = lane.executor
+            if not lane.apart and now_us + lane.latency_us[1] <= due_us:
+                continue  # it is used as it is
             idle = executor.busy_until_us <= now_us and not executor.work_us and not executor.patient_us
             if not idle or now_us < lane.try_us or not executor.ready or now_us - executor.heard_us > silence_us:
                 continue

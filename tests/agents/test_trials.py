@@ -13,7 +13,7 @@ from agents.selection import Chosen, Refused, Selector
 from agents.trials import AGAIN_US, TRIAL_EVERY
 from streams.contract import OnMiss
 from streams.query import Requirements
-from tests.agents.builders import MS, ROUTER, T0, catalog, query, refusal, requirements, selector, telemetry
+from tests.agents.builders import MENU, MS, ROUTER, T0, catalog, query, refusal, requirements, selector, telemetry
 
 Policy = Literal["blocks", "round-robin", "random"]
 CURVE = ("v", 0.9, 10, 2)  # l(b) = 10 + 2 b ms
@@ -179,3 +179,25 @@ def test_many_doubted_lanes_are_looked_at_in_turn() -> None:
 
     assert tried == set(names)
     assert fleet.moved == set()
+
+
+def test_variant_that_is_not_needed_is_not_tried() -> None:
+    """`poor` runs nothing, since `good` is better and in time; that it was slow an hour ago costs nobody an answer."""
+    fleet = Fleet(router=ROUTER)
+    pick = selector(catalog(*MENU), fleet)
+    fleet.heard(telemetry("a", "good"), now_us=T0)
+    fleet.heard(telemetry("b", "poor", drift=9.0, doubt=2), now_us=T0)
+    fleet.heard(telemetry("c", "fair", drift=1.5, doubt=1), now_us=T0)
+
+    assert {one.offer.variant for one in ask(pick, 3 * TRIAL_EVERY, slo_ms=10_000)} == {"good"}
+
+
+def test_better_variant_that_is_too_slow_is_tried() -> None:
+    """`good` would be preferred to `fair`, were it as quick as its profile says."""
+    fleet = Fleet(router=ROUTER)
+    pick = selector(catalog(*MENU), fleet)
+    fleet.heard(telemetry("a", "good", drift=5.0, doubt=1), now_us=T0)
+    fleet.heard(telemetry("b", "fair"), now_us=T0)
+    went = [one.offer.variant for one in ask(pick, TRIAL_EVERY)]
+
+    assert went.count("good") == 1
