@@ -21,7 +21,7 @@ USD_STEPS = 10_000
 UNSERVED_STEPS = 1_000  # a unit of demand against one lane's load, which is 1 to 20
 LOAD_STEPS = 20
 UNSERVED_PRICE = 64  # of an accuracy of 1, for hints
-PRESOLVE_FROM_S = 0.3  # below it presolving costs more than it gains
+PRESOLVE_FROM_S = 0.3  # below it, and for lanes plans, presolving costs more than it gains
 
 Linear = cp_model.LinearExpr
 weighted = cp_model.LinearExpr.weighted_sum
@@ -50,7 +50,8 @@ class CountModel:
         self.model = cp_model.CpModel()
         model, problem = self.model, instance.problem
         self.machines = [model.new_int_var(p.machines_min, p.machines_max, "") for p in problem.pools]
-        self.lanes = [model.new_int_var(0, most, "") for most in lanes_max(instance)]
+        self.most = lanes_max(instance)
+        self.lanes = [model.new_int_var(0, most, "") for most in self.most]
         self.missed: list[list[cp_model.IntVar]] = [
             [model.new_int_var(0, d, "") for d in part.demand] if unserved else [] for part in instance.parts
         ]
@@ -58,8 +59,8 @@ class CountModel:
         self.groups: list[list[list[int]]] = [[] for _ in instance.parts]
         self.added: dict[int, cp_model.IntVar] = {}
         self._room()
-        for p, part in enumerate(instance.parts):
-            rows, complete = hall_rows(instance, part)
+        for p in range(len(instance.parts)):
+            rows, complete = hall_rows(instance, p)
             for row in rows:
                 u = [self.missed[p][i] for i in row.classes] if unserved else []
                 terms = [*(self.lanes[j] for j in row.kinds), *u]
@@ -169,7 +170,7 @@ class CountModel:
         if resident == 0:
             return self.lanes[j]
         if j not in self.added:
-            self.added[j] = added = self.model.new_int_var(0, max(0, lanes_max(self.instance)[j] - resident), "")
+            self.added[j] = added = self.model.new_int_var(0, max(0, self.most[j] - resident), "")
             self.model.add(added >= self.lanes[j] - resident)
         return self.added[j]
 

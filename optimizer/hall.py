@@ -11,28 +11,22 @@ since x_j is whole, and makes the rows tight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from optimizer.instance import Instance, Part
+from optimizer.instance import Instance, Part, Row
 
 ROWS_MAX = 600  # a part; nested requirements give tens, and only a hostile catalogue gives 2 ** classes
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """sum coefficients x[kinds] + sum u[classes] >= demand. `classes` are positions in the part."""
-
-    kinds: tuple[int, ...]
-    coefficients: tuple[int, ...]
-    classes: tuple[int, ...]
-    demand: int
-
-
-def hall_rows(instance: Instance, part: Part) -> tuple[list[Row], bool]:
-    """The rows of one part, and whether they are all.
+def hall_rows(instance: Instance, p: int) -> tuple[list[Row], bool]:
+    """The rows of part `p`, and whether they are all; made once an instance.
 
     Where they are not, each row still holds, but flows are needed to say the rest.
     """
+    if p not in instance.rows:
+        instance.rows[p] = _rows(instance, instance.parts[p])
+    return instance.rows[p]
+
+
+def _rows(instance: Instance, part: Part) -> tuple[list[Row], bool]:
     sets = sorted({instance.mask[j] for j in part.kinds})
     unions = {0}
     complete = True

@@ -45,6 +45,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """sum coefficients x[kinds] + sum u[classes] >= demand. `classes` are positions in the part."""
+
+    kinds: tuple[int, ...]
+    coefficients: tuple[int, ...]
+    classes: tuple[int, ...]
+    demand: int
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """The reduced problem as arrays over the kept lane kinds. `original` are their indices in the problem."""
 
@@ -60,6 +70,7 @@ class Instance:
     mask: tuple[int, ...]
     parts: tuple[Part, ...]
     position: dict[int, int] = field(default_factory=dict)  # original index -> position
+    rows: dict[int, tuple[list[Row], bool]] = field(default_factory=dict)  # hall.py's, by part
 
     def lanes(self, counts: Collection[int]) -> list[int]:
         """Counts by position as counts by the problem's lane kinds."""

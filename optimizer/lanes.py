@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from optimizer.cpsat import CountModel, objective_of, unit_flows
 from optimizer.instance import Instance
+from optimizer.relax import dived, scip
 from optimizer.search import Search
 
+TIGHT = 50  # machines: from here on the relaxation is nearly tight, and diving beats CP-SAT at a second
 FIRST_SHARE = 0.7  # of the time, at most, that the first step may take where the second is worth something
 
 
@@ -29,9 +31,17 @@ def lanes_plan(search: Search, instance: Instance, start: Sequence[int]) -> None
             search.unserved_proven = found.proven
             if reached <= least:
                 lanes, least = found.lanes, reached
+        best = search.best
+        if best is not None and (other := units_unserved(instance, instance.counts(best.lanes))) < least:
+            lanes, least = instance.counts(best.lanes), other
     if instance.problem.weights.alpha == 0 and instance.problem.weights.gamma == 0:
         return
-    improve(search, instance, lanes, machines, least)
+    if least == 0 and sum(machines) >= TIGHT:
+        relaxed = dived(search, instance, flows=instance.problem.weights.alpha > 0)
+        if relaxed is not None:
+            scip(search, relaxed, search.left_s())
+    else:
+        improve(search, instance, lanes, machines, least)
 
 
 def improve(search: Search, instance: Instance, lanes: Sequence[int], machines: Sequence[int], least: int) -> None:

@@ -32,7 +32,7 @@ class Searched:
 
 
 class LinearModel:
-    """Columns: lanes, machines, loads beyond resident lanes, then per part unserved and flows. `solver` keeps what GLOP has learnt."""
+    """Columns: lanes, machines, loads beyond resident lanes, then per part unserved and flows."""
 
     def __init__(self, instance: Instance, *, flows: bool) -> None:
         self.instance = instance
@@ -156,7 +156,7 @@ class LinearModel:
         for i, demand in enumerate(part.demand):
             loss = self.per_unit * part.weight[i] * part.best[i]
             self._column_of(demand / FLOW_UNIT, self.unserved_price * part.weight[i] + loss)
-        rows, complete = hall_rows(instance, part)
+        rows, complete = hall_rows(instance, p)
         for row in rows:
             scale = row.demand
             u = [first + i for i in row.classes]

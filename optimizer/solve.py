@@ -44,6 +44,7 @@ def searched(problem: Problem, *, budget_s: float, clock: Clock, hints: Sequence
         search.offer(hint.lanes, now if problem.machines_fixed else hint.machines, method="hint")
     keep = {j for j, lanes in enumerate(resident) if lanes > 0 and problem.machines_fixed}
     keep |= {j for hint in hints for j, lanes in enumerate(hint.lanes) if lanes > 0}
+    kept = search.best
     instance = reduce(problem, keep=keep, accuracy=problem.weights.alpha > 0)
     lanes, machines = greedy(instance)
     search.offer_counts(instance, lanes, machines, "greedy")
@@ -52,8 +53,8 @@ def searched(problem: Problem, *, budget_s: float, clock: Clock, hints: Sequence
             search.bounded(search.best.terms.objective)
         return search
     if problem.machines_fixed:
-        start = search.best.lanes if search.best is not None else instance.lanes(lanes)
-        lanes_plan(search, instance, instance.counts(start))
+        # Not the greedy plan: it serves as much with lanes that all have to be loaded.
+        lanes_plan(search, instance, instance.counts(kept.lanes) if kept is not None else lanes)
     else:
         machines_plan(search, instance)
     return search

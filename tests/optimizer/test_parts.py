@@ -29,8 +29,8 @@ def test_hall_rows_hold_exactly_where_a_flow_exists() -> None:
     while sum(outcomes.values()) < 300:
         instance = reduce(small(rng))
         lanes = rng.integers(0, 4, len(instance.original)).tolist()
-        for p, part in enumerate(instance.parts):
-            rows, complete = hall_rows(instance, part)
+        for p in range(len(instance.parts)):
+            rows, complete = hall_rows(instance, p)
             holds = all(
                 sum(c * lanes[j] for j, c in zip(r.kinds, r.coefficients, strict=True)) >= r.demand for r in rows
             )
