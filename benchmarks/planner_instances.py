@@ -42,13 +42,13 @@ def world(*, variants: int = 270, architectures: int = 44, classes: int = 44, se
     records = scale(invented(), seed=seed, architectures=architectures, variants=variants)
     units: dict[str, int] = {}
     sized: list[Any] = []
-    size = {}
+    size: dict[str, float] = {}
     for record in records:
         if isinstance(record, Profile):
             name = record.variant.partition("/")[0]
             weight = size.setdefault(name, float(rng.uniform(0.15, 1.6)))  # GiB of weights
-            share = {"gpu": int(rng.choice([10, 15, 20, 25, 35]))}.get(record.pool, 1)
-            units[record.variant] = share
+            drawn = int(rng.choice([10, 15, 20, 25, 35]))  # for every pool, so that one more GPU changes no other draw
+            units[record.variant] = drawn if record.pool == "gpu" else 1
             record = msgspec.structs.replace(
                 record, memory_bytes=round(weight * (1 << 30)), load_us=round((2 + 5 * weight) * 1e6)
             )

@@ -17,6 +17,7 @@ import msgspec
 from benchmarks.planner_cases import (
     BUDGET_SHARE,
     LANES,
+    LARGEST,
     MACHINES,
     Case,
     Resident,
@@ -154,6 +155,9 @@ def main() -> None:
     arguments = parser.parse_args()
     book = Book() if arguments.fresh or not FILE.exists() else load()
     if arguments.only != "lanes":
+        largest = f"270x44/cheapest/{LARGEST}"
+        if largest not in book.machines:
+            book.machines[largest] = MachinesKnown(case=calibrated("270x44", "cheapest", LARGEST))
         search_machines(book, arguments.seconds, {"30x12": (3, 10, 30), "270x44": MACHINES})
     if arguments.only != "machines":
         search_lanes(book, arguments.seconds)

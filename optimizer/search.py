@@ -30,15 +30,19 @@ class Search:
         self.bound: float | None = None
         self.refused: list[str] = []  # what broke a constraint, for tests and benchmarks: always a bug
         self.unserved_proven = False
+        self._offer_s = 0.0
 
     def left_s(self) -> float:
-        return max(0.0, self.deadline_s - self.clock())
+        """Until the deadline, with what it takes to make and check one more plan kept back."""
+        return max(0.0, self.deadline_s - self._offer_s - self.clock())
 
     def offer(self, lanes: Sequence[int], machines: Sequence[int], *, method: Method) -> Plan | None:
         """A candidate by the problem's own indices. Returns: it as a plan, None if it breaks a constraint."""
+        begun_s = self.clock()
         status: Status = "greedy" if method == "greedy" else "hint" if method == "hint" else "feasible"
         plan = planned(self.problem, machines, lanes, status=status, method=method)
         found = evaluate(plan, self.problem)
+        self._offer_s = max(self._offer_s, self.clock() - begun_s)
         if not found.feasible:
             if method != "hint":  # an old plan may well not fit any more
                 self.refused += [f"{method}: {words}" for words in found.broken]

@@ -8,13 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.planner_exact import allocations, best_allocation, infadapter
+from benchmarks.planner_exact import allocations, best_allocation, enumerated, golden, infadapter, small
 from optimizer.evaluate import mismatches
-from optimizer.problem import Problem, preset
-from tests.optimizer.builders import enumerated, golden, small, solved
-
-HALF_M5 = 0.192  # $ an hour: the unit in which INFaaS's costs are rounded
-REAL_USD = {"a": 0.192, "b": 0.584, "c": 3.06}
+from optimizer.problem import preset
+from tests.optimizer.builders import solved
 
 
 @pytest.mark.parametrize(
@@ -26,12 +23,7 @@ def test_solve_golden_table_finds_the_unique_optimum(
     load_qps: float, slo_ms: float, plan: tuple[int, ...], cost: float, real: bool
 ) -> None:
     """INFaaS's three examples, with its unit costs and with real prices."""
-    problem = golden(load_qps, slo_ms)
-    if real:
-        pools = tuple(msgspec.structs.replace(pool, usd_hour=REAL_USD[pool.name]) for pool in problem.pools)
-        problem = msgspec.structs.replace(problem, pools=pools)
-
-    found = solved(problem)
+    found = solved(golden(load_qps, slo_ms, real=real))
 
     assert found.machines == plan
     assert found.lanes == plan
@@ -70,10 +62,6 @@ def test_solve_infadapter_problem_equals_enumeration(load: int, beta: float) -> 
 def test_allocations_are_as_many_as_published() -> None:
     """B = 20: 20,529 allocations of at most 20 cores, none of one core."""
     assert len(allocations()) == 20_529
-
-
-def _objective(problem: Problem) -> float:
-    return solved(problem).terms.objective
 
 
 def test_solve_more_demand_never_costs_less() -> None:

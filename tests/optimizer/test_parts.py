@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.planner_exact import enumerated, golden, small
 from optimizer.assign import assigned, planned
 from optimizer.cpsat import unit_flows
 from optimizer.decompose import pieces
@@ -19,7 +20,7 @@ from optimizer.instance import reduce
 from optimizer.linear import LinearModel
 from optimizer.problem import LaneKind, Pool, Problem, QueryClass, check, with_machines
 from optimizer.serving import form_wait_us
-from tests.optimizer.builders import enumerated, golden, small, solved
+from tests.optimizer.builders import solved
 
 
 def test_hall_rows_hold_exactly_where_a_flow_exists() -> None:
