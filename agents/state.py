@@ -217,8 +217,12 @@ class RouterState:
 
     def _beat(self, state: str) -> None:
         assert self._outbox is not None
-        report = RouterReport(router=self.settings.instance, sent_us=wall_us(), state=state)  # type: ignore[arg-type]
+        report = RouterReport(router=self.settings.instance, sent_us=wall_us(), state=state, behind=self._behind())  # type: ignore[arg-type]
         self._send("fleet", encode(report), key=ROUTER_KEY + self.settings.instance.encode())
+
+    def _behind(self) -> int:
+        unread = 0 if self.reader is None else self.reader.behind
+        return unread + (0 if self.router is None else self.router.parked)
 
     def _publish_counts(self, second: int) -> None:
         assert self.router is not None

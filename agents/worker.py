@@ -13,11 +13,11 @@ import sys
 from typing import Any
 
 import faust
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from mode import Service
 
-from agents.credentials import credentials
+from agents.app import RAW, app_of, put, run_app
 from agents.state import RouterState
 from streams.hearing import Hearing
 from streams.reader import Taken
@@ -33,30 +33,10 @@ DRAIN_S = 0.002
 TURN_QUERIES = 128  # routed in one turn of the loop (a few milliseconds): a full channel must not starve the telemetry
 
 
-class RouterApp(faust.App):
-    """Writes no files: its tables are empty, and Faust would leave a folder a group in the working directory."""
-
-    def _create_directories(self) -> None: ...
-
-
 def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
     """The Faust app of one router; running it is `run`."""
-    app = RouterApp(
-        group_of(state, kafka),
-        broker=[f"kafka://{host.strip()}" for host in kafka.bootstrap.split(",")],
-        broker_credentials=credentials(kafka),
-        store="memory://",
-        topic_allow_declare=False,  # topics come from `headrace topics create`
-        topic_disable_leader=True,
-        web_enabled=False,
-        stream_wait_empty=False,  # nothing on these streams needs finishing: control records and our own batches
-        broker_session_timeout=30.0,
-        broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
-        producer_linger=0.0,
-    )
-    raw: dict[str, Any] = {"value_type": bytes, "value_serializer": "raw", "key_type": bytes, "key_serializer": "raw"}
-    registry = app.topic(kafka.topic("registry"), **raw)
+    app = app_of(group_of(state, kafka), kafka)
+    registry = app.topic(kafka.topic("registry"), **RAW)
     fleet: Any = app.channel()
     queries: Any = app.channel()
 
@@ -92,7 +72,7 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
             loop = asyncio.get_running_loop()
 
             def sink(batch: list[Taken]) -> None:
-                loop.call_soon_threadsafe(_put, queries, batch)
+                loop.call_soon_threadsafe(put, queries, batch)
 
             state.open(defer=loop.call_soon_threadsafe, sink=sink)
 
@@ -101,7 +81,7 @@ def build(state: RouterState, kafka: KafkaSettings) -> faust.App:
             while not self.should_stop:
                 words = state.turn()
                 if words:
-                    _put(fleet, words)
+                    put(fleet, words)
                 await asyncio.sleep(TURN_S)
 
         async def on_stop(self) -> None:
@@ -120,19 +100,8 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     state.registry_end = _end_of(admin, kafka.topic("registry"))
     state.hearing = Hearing(kafka, back_ms=FLEET_BACK_MS)
     app = build(state, kafka)
-    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARNING")
-    worker.spinner = None  # it would write its escape codes into logs
-    try:
-        worker.execute_from_commandline()
-    finally:
-        _forget(admin, group_of(state, kafka))
+    run_app(app, kafka)
     sys.exit(1 if state.failed else 0)
-
-
-def _put(channel: Any, items: list[Any]) -> None:
-    """Put one list on a channel at once; `channel.put` is a coroutine, and this is its body."""
-    for subscriber in channel._subscribers:  # noqa: SLF001
-        subscriber.queue.put_nowait(items)
 
 
 def group_of(state: RouterState, kafka: KafkaSettings) -> str:
@@ -147,10 +116,3 @@ def _end_of(admin: AdminClient, topic: str) -> int:
         .result()
         .offset
     )
-
-
-def _forget(admin: AdminClient, group: str) -> None:
-    try:
-        admin.delete_consumer_groups([group], request_timeout=ADMIN_S)[group].result()
-    except KafkaException as kept:
-        log.info("group not deleted; it expires", extra={"group": group, "error": str(kept)})

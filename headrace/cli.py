@@ -24,6 +24,7 @@ COMMANDS = {
     "hardware": "Say what this machine offers: CPU, GPUs, NeuronCores, and what is missing.",
     "router": "Run one router.",
     "executor": "Run one executor.",
+    "forecaster": "Predict the load of every class, and learn from what came.",
     "provisioner": "Keep as many executors of a pool as is ordered, on this machine.",
     "scale": "Order what executors hold and how many machines a pool has; show the orders.",
     "broker": "Run Apache Kafka on this machine.",

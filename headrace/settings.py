@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agents.forecaster_settings import ForecasterSettings
 from agents.provisioner_settings import ProvisionerSettings
 from agents.settings import RouterSettings
 from executors.settings import ExecutorSettings
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     artifacts: ArtifactSettings = Field(default_factory=ArtifactSettings)
     router: RouterSettings = Field(default_factory=RouterSettings)
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
+    forecaster: ForecasterSettings = Field(default_factory=ForecasterSettings)
     provisioner: ProvisionerSettings = Field(default_factory=ProvisionerSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)

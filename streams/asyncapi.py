@@ -14,7 +14,7 @@ import msgspec
 from streams.answers import ErrorBody
 from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, HeaderRow, OnMiss, Outcome
 from streams.openinference import DATATYPES
-from streams.records import Arrivals, PoolReport, RouterReport, Telemetry
+from streams.records import Arrivals, Forecast, PoolReport, RouterReport, Telemetry
 from streams.scaling import ExecutorOrder, PoolOrder
 from streams.settings import KafkaSettings
 from streams.topics import Topic, table
@@ -37,6 +37,7 @@ TRAFFIC: dict[str, tuple[tuple[str, ...], str]] = {
     "registry": (("send", "receive"), "definition"),
     "fleet": (("send", "receive"), "telemetry"),
     "arrivals": (("send",), "arrivals"),
+    "forecasts": (("send",), "forecast"),
     "scaling": (("receive",), "order"),
 }
 
@@ -163,6 +164,7 @@ def _messages() -> dict[str, Any]:
             "payload": {"anyOf": [_ref("schemas", name) for name in ("Telemetry", "RouterReport", "PoolReport")]},
         },
         "arrivals": {"summary": "Queries of one class in one second.", "payload": _ref("schemas", "Arrivals")},
+        "forecast": {"summary": "How high a class's rate is expected to be.", "payload": _ref("schemas", "Forecast")},
         "order": {
             "summary": "What an executor should hold, or how many machines a pool should have; old epochs are ignored.",
             "payload": {"anyOf": [_ref("schemas", "ExecutorOrder"), _ref("schemas", "PoolOrder")]},
@@ -186,7 +188,7 @@ def _headers(rows: Iterable[HeaderRow], *, required: list[str]) -> dict[str, Any
 
 def _schemas() -> dict[str, Any]:
     _, ours = msgspec.json.schema_components(
-        [Telemetry, RouterReport, PoolReport, Arrivals, ExecutorOrder, PoolOrder, ErrorBody],
+        [Telemetry, RouterReport, PoolReport, Arrivals, Forecast, ExecutorOrder, PoolOrder, ErrorBody],
         ref_template="#/components/schemas/{name}",
     )
     output = {

@@ -129,6 +129,20 @@ class Reader(threading.Thread):
         return sorted(self._prefixes)
 
     @property
+    def behind(self) -> int:
+        """Records in the owned partitions that were not read yet, as far as the last fetches told."""
+        count = 0
+        for partition, prefix in tuple(self._prefixes.items()):
+            try:
+                where = TopicPartition(self.topic, partition)
+                low, high = self._consumer.get_watermark_offsets(where, cached=True)
+            except (KafkaException, RuntimeError):  # nothing is known of it yet, or the consumer is closed
+                continue
+            read = max(prefix.last + 1, prefix.begin, low)
+            count += max(0, high - read) if high >= 0 else 0
+        return count
+
+    @property
     def brisk(self) -> bool:
         """Whether records come so fast that who has the turn does better to wait for more than to give it back."""
         return not self._deaf() and time.monotonic() - self._taken_at[0] < BRISK_S

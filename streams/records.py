@@ -92,6 +92,7 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     router: str
     sent_us: int = 0
     state: Literal["ready", "gone"] = "ready"
+    behind: int = 0  # queries in its partitions that it has not read, and those that wait in it
 
 
 class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,6 +116,27 @@ class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     second: int
     partition: int
     count: int
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """The highest rate that one class is expected to have within each horizon, from `second` on.
+
+    Shapes: `qps`, `loss` and `covered` by horizon and quantile. `loss` is the recent mean pinball loss of what was
+            published, in units of `level_qps`; `covered` the recent share that stayed under it; None until scored.
+    `backlog`: the class's part of the queries that no router has read yet. `fresh`: counts are coming in.
+    """
+
+    klass: str = msgspec.field(name="class")
+    second: int
+    horizons_s: tuple[int, ...]
+    quantiles: tuple[float, ...]
+    qps: tuple[tuple[float, ...], ...]
+    level_qps: float
+    forecaster: str
+    loss: tuple[tuple[float | None, ...], ...] = ()
+    covered: tuple[tuple[float | None, ...], ...] = ()
+    backlog: float = 0.0
+    fresh: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +170,7 @@ _return = msgspec.json.Decoder(Return)
 _telemetry = msgspec.json.Decoder(Telemetry)
 _router = msgspec.json.Decoder(RouterReport)
 _pool = msgspec.json.Decoder(PoolReport)
+_forecast = msgspec.json.Decoder(Forecast)
 _arrivals = msgspec.json.Decoder(Arrivals)
 
 encode = _encoder.encode
@@ -156,4 +179,5 @@ decode_return = _return.decode
 decode_telemetry = _telemetry.decode
 decode_router = _router.decode
 decode_pool = _pool.decode
+decode_forecast = _forecast.decode
 decode_arrivals = _arrivals.decode

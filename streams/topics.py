@@ -52,6 +52,7 @@ def table(kafka: KafkaSettings) -> list[Topic]:
         Topic("registry", 1, "kind:id", "tasks, models, variants, pools, profiles", compacted),
         Topic("fleet", 1, "executor or router", "telemetry", {"retention.ms": str(HOUR_MS), "segment.ms": "60000"}),
         Topic("arrivals", 1, "class", "counts per second and partition", {"retention.ms": str(72 * HOUR_MS)}),
+        Topic("forecasts", 1, "class", "quantiles of the rate over horizons", {"retention.ms": str(6 * HOUR_MS)}),
         Topic("scaling", 1, "executor:id or pool:name", "what to hold, or how many machines; with an epoch", compacted),
     ]  # fmt: skip
 

@@ -18,6 +18,11 @@ _PASSING = frozenset(
 )
 
 
+def passing(error: KafkaError) -> bool:
+    """Whether asking again may help."""
+    return error.retriable() or error.code() in _PASSING
+
+
 def end_offset(consumer: Consumer, topic: str, partition: int, *, timeout_s: float) -> int:
     """One past the last record, as the leader says.
 
@@ -31,6 +36,6 @@ def end_offset(consumer: Consumer, topic: str, partition: int, *, timeout_s: flo
             return consumer.get_watermark_offsets(where, timeout=left_s, cached=False)[1]
         except KafkaException as refused:
             error = refused.args[0]
-            if time.monotonic() > give_up or not (error.retriable() or error.code() in _PASSING):
+            if time.monotonic() > give_up or not passing(error):
                 raise
         time.sleep(AGAIN_S)

@@ -16,6 +16,8 @@ ALLOWED = {
     "streams": {"streams"},
     "registry": {"registry", "streams"},
     **{package: {package, "registry", "streams"} for package in POLICIES},
+    # The workers of a policy package are shells around it, and every worker is in agents (decision 0016).
+    "agents": {"agents", "registry", "streams", "forecasting", "optimizer"},
     "simulator": {"simulator", "registry", "streams", *POLICIES},
     "examples": {"examples", "headrace", "registry", "streams"},  # as an application would: the face, and the records
 }
@@ -48,7 +50,9 @@ PURE = [
     *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
     *(f"forecasting/{path.name}" for path in sorted((ROOT / "forecasting").glob("*.py")) if path.stem not in FILES),
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
+    "agents/outlook.py",
     "agents/provisioning.py",
+    "agents/windows.py",
     "executors/orders.py",
     "streams/restarts.py",
     "streams/scaling.py",
@@ -78,6 +82,20 @@ def package(name: str) -> str:
 
 def located(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def test_in_agents_only_the_worker_of_a_package_imports_it() -> None:
+    """A router that looked into forecasts would not be what the simulator runs."""
+    drivers = {"forecasting": ("forecast", "outlook"), "optimizer": ("plan",)}
+    found = {
+        located(path): owner
+        for path in sources()
+        if path.parent.name == "agents" and path.parent.parent == ROOT
+        for owner, names in drivers.items()
+        if owner in {package(name) for name in imported(path)} and not path.name.startswith(names)
+    }
+
+    assert found == {}
 
 
 @pytest.mark.parametrize("owner", sorted(ALLOWED))
