@@ -57,6 +57,7 @@ def fit(
 ) -> Boosted:
     """Shapes: `features` (n, f), `target` (n, H); nothing NaN. `tell` is called after each of H x Q models."""
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     design = features if clock else features[:, : len(RECENT)]
     base = np.sqrt(features[:, _MEAN])
@@ -67,7 +68,10 @@ def fit(
                 loss="quantile", quantile=quantile, max_iter=trees, learning_rate=SHRINKAGE / trees,
                 max_leaf_nodes=LEAVES, min_samples_leaf=LEAF_MIN, early_stopping=False, random_state=seed,
             )  # fmt: skip
-            fitted.append(model.fit(design, np.sqrt(target[:, k]) - base))
+            with threadpool_limits(
+                limits=1
+            ):  # OpenMP's threads spin for each other where cores are shared: 20 x slower
+                fitted.append(model.fit(design, np.sqrt(target[:, k]) - base))
             tell()
     forest = flatten(fitted, features=design.shape[1])
     some = design[:: max(1, len(design) // 500)]

@@ -47,7 +47,7 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True):
             left |= mask[:, None]
             alive &= left
         found = self.leaf.ravel()[_FIRST_BIT[alive] + np.arange(0, self.leaf.size, LEAVES_MAX)[:, None]]
-        grown = found.reshape(len(self.base), -1, len(features)).sum(1, dtype=np.float64)
+        grown = found.reshape(len(self.base), -1 if found.size else 0, len(features)).sum(1, dtype=np.float64)
         out: Floats = self.base + grown.T
         return out
 

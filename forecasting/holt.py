@@ -1,4 +1,4 @@
-"""Holt-Winters: level, damped trend and, where the history is long enough, a season of one hour, over window maxima.
+"""Holt-Winters: level, damped trend and, where it helps, a season of one hour, over window maxima.
 
 statsmodels finds the parameters and the season; both are then kept, and level and trend are run over the last hour.
 """
@@ -66,29 +66,38 @@ def _slot(h: int, maxima: Floats, start: int) -> int:
 
 
 def _fit(h: int, maxima: Floats, slot: int) -> tuple[float, float, float, tuple[float, ...]]:
+    period = HOUR_S // h
+    season = np.zeros(period)
+    if len(maxima) < 10 or float(np.ptp(maxima)) == 0.0:
+        return 1.0, 0.0, 1.0, tuple(season.tolist())  # nothing to learn: the last value
+    places = (slot + np.arange(len(maxima))) % period
+    half = len(maxima) // 2
+    if half >= SEASONS_MIN * period:  # a season must help where it was not taken from
+        tried = _season(maxima[:half], period, slot)
+        if _smooth(maxima[half:] - tried[places[half:]])[1] < _smooth(maxima[half:])[1]:
+            season = _season(maxima, period, slot)
+    (alpha, beta, phi), _ = _smooth(maxima - season[places])
+    return alpha, beta, phi, tuple(season.tolist())
+
+
+def _smooth(maxima: Floats) -> tuple[tuple[float, float, float], float]:
+    """statsmodels' parameters, and the sum of squared errors one window ahead."""
     from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
-    period = HOUR_S // h
-    flat = tuple([0.0] * period)
-    if len(maxima) < 10 or float(np.ptp(maxima)) == 0.0:
-        return 1.0, 0.0, 1.0, flat  # nothing to learn: the last value
-    season = _season(maxima, period, slot) if len(maxima) >= SEASONS_MIN * period else np.zeros(period)
-    rest = maxima - season[(slot + np.arange(len(maxima))) % period]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimiser stopped early is no news here: what it has is used
         found: Any = ExponentialSmoothing(
-            rest, trend="add", damped_trend=True, initialization_method="estimated"
+            maxima, trend="add", damped_trend=True, initialization_method="estimated"
         ).fit()  # fmt: skip
     kept = found.params
     alpha, beta, phi = (float(kept[key]) for key in ("smoothing_level", "smoothing_trend", "damping_trend"))
-    # statsmodels gives the trend's weight relative to the level's change already
-    return alpha, beta, phi, tuple(season.tolist())
+    return (alpha, beta, phi), float(found.sse)
 
 
 def _season(maxima: Floats, period: int, slot: int) -> Floats:
     """The mean by place in the hour, less the hour's mean (statsmodels' decomposition, additive)."""
     from statsmodels.tsa.seasonal import seasonal_decompose
 
-    parts = seasonal_decompose(maxima, period=period, extrapolate_trend="freq")
+    parts = seasonal_decompose(maxima, period=period, extrapolate_trend=period)
     season: Floats = np.asarray(parts.seasonal[:period], dtype=np.float64)
     return np.roll(season, slot)

@@ -19,6 +19,7 @@ def fit(
     Raises: ModuleNotFoundError without torch.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     asked = ask.quantiles if quantiles else ()
     scale = max(1.0, float(target.mean()))
@@ -36,6 +37,7 @@ def fit(
         for name, shape in shapes.items()
     }
     optimiser = torch.optim.Adam(weights.values(), lr=RATE)
+    threads = threadpool_limits(limits=1)  # 25 units: threads only get into each other's way
     for epoch in range(epochs):
         optimiser.param_groups[0]["lr"] = RATE * (1 - epoch / epochs)
         order = torch.tensor(rng.permutation(len(values)))
@@ -55,6 +57,7 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights.values(), NORM_MAX)
             optimiser.step()
+    threads.restore_original_limits()
     made = {name: value.detach().numpy().astype(np.float64) for name, value in weights.items()}
     return Lstm(
         horizons_s=ask.horizons_s, quantiles=asked, scale=scale, kernel=made["kernel"], recurrent=made["recurrent"],

@@ -12,6 +12,7 @@ from forecasting.rows import Floats
 
 HOURS_MAX = 2_000
 CLOSE_S = 1_200
+GAP = 5  # usual steps: nothing is drawn across a hole
 INK, BAND, CAME = "#1f4e79", "#9dc3e6", "#c55a11"
 
 
@@ -52,9 +53,11 @@ def draw(walked: Walked, rate: Floats, path: Path, *, horizon_s: int, title: str
 
 
 def _band(axes: Any, x: Floats, low: Floats, high: Floats, came: Floats) -> None:
+    broken = np.flatnonzero(np.diff(x) > GAP * np.median(np.diff(x))) + 1 if len(x) > 1 else np.zeros(0, dtype=np.int64)
+    x, low, high, came = (np.insert(part, broken, np.nan) for part in (x, low, high, came))
     axes.fill_between(x, low, high, color=BAND, lw=0, label="forecast")
     axes.plot(x, low, color=INK, lw=0.8)
-    axes.plot(x, came, color=CAME, lw=0.8, label="came")
+    axes.plot(x, came, color=CAME, lw=0.8, label="what came")
 
 
 def _coarse(values: Floats, step: int, fold: Any) -> Floats:
