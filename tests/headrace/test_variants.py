@@ -1,4 +1,8 @@
-"""Generation with real children: what holds is published, what is broken is refused where it broke, once."""
+"""Generation: what holds is published, what is broken is refused where it broke, once.
+
+With real children where they matter: the whole of a menu, and what compiles. What else a child does is in
+`test_variants_bounds.py`.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,6 @@ from tests.executors.models import FEATURES, WEIGHT, write_onnx, write_pt2
 from tests.headrace.variants import ONNX, generate, items, of_files, reasons, write_network
 
 pytestmark = pytest.mark.models
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
 
 
 def test_generate_a_sound_model_publishes_measured_variants(tmp_path: Path, out: Path) -> None:
@@ -47,6 +44,7 @@ def test_generate_a_sound_model_publishes_measured_variants(tmp_path: Path, out:
     assert [path.name for path in out.iterdir() if path.name.startswith(("try-", "items-"))] == []
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_with_nothing_to_quantise_is_refused_at_convert(tmp_path: Path, out: Path) -> None:
     """A model of no weights has no int8 copy, and is published as it is."""
     from onnx import helper
@@ -59,13 +57,14 @@ def test_generate_with_nothing_to_quantise_is_refused_at_convert(tmp_path: Path,
     assert {stage for name, (stage, _) in reasons(made).items() if "int8" in name} == {"convert"}
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_a_file_that_does_not_load_is_refused_at_load(tmp_path: Path, out: Path) -> None:
     """One framework's file is garbage: its variants go, in each precision, and the other's stay."""
     garbage = tmp_path / "tiny.pt2"
     garbage.write_bytes(b"not a program")
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"), torch=garbage)
 
-    made = generate(of, out, machine=Machine(kind="test", cores=2, frameworks=("onnxruntime", "torch")))
+    made = generate(of, out, machine=Machine(kind="test", cores=2))
 
     refused = reasons(made)
     assert refused["tiny/torch"][0] == "load"
@@ -74,6 +73,7 @@ def test_generate_a_file_that_does_not_load_is_refused_at_load(tmp_path: Path, o
     assert "tiny/onnxruntime-w2" in {each.name for each in made.variants}
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_with_nothing_that_runs_publishes_nothing(tmp_path: Path, out: Path) -> None:
     """Without a reference there is nothing to compare with."""
     garbage = tmp_path / "tiny.onnx"
@@ -88,6 +88,7 @@ def test_generate_with_nothing_that_runs_publishes_nothing(tmp_path: Path, out: 
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_other_weights_in_one_file_are_refused_at_answers(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +97,8 @@ def test_generate_other_weights_in_one_file_are_refused_at_answers(
     other = write_network_pt2(tmp_path / "other.pt2", scale=2.001)
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"), torch=other)
 
-    made = generate(of, out, machine=Machine(kind="test", cores=1))
+    ways = ("torch", "torch-compiled")
+    made = generate(of, out, machine=Machine(kind="test", cores=1), ways=ways)
 
     refused = reasons(made)
     assert refused["tiny/torch"][0] == "answers"
@@ -107,15 +109,18 @@ def test_generate_other_weights_in_one_file_are_refused_at_answers(
 
 def test_generate_compiling_that_does_not_pay_is_refused_at_profile(tmp_path: Path, out: Path) -> None:
     """A dozen multiplications take no time that could be saved: with what is asked here, none could."""
-    of = of_files(torch=write_pt2(tmp_path / "tiny.pt2"))
-    machine = Machine(kind="test", cores=1, frameworks=("torch",))
+    of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"), torch=write_pt2(tmp_path / "tiny.pt2"))
+    machine = Machine(kind="test", cores=1)
 
-    made = generate(of, out, machine=machine, rules=Rules(compile_saves_min=0.999))
+    made = generate(
+        of, out, machine=machine, rules=Rules(compile_saves_min=0.999), ways=("onnxruntime", "torch-compiled")
+    )
 
-    assert [each.name for each in made.variants] == ["tiny/torch"]
+    assert [each.name for each in made.variants] == ["tiny/onnxruntime"]
     assert reasons(made)["tiny/torch-compiled"][0] == "profile"
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_a_copy_that_loses_accuracy_is_refused_at_accuracy(tmp_path: Path, out: Path) -> None:
     """One feature is a thousand times larger than those that decide: 8 bits for all of them leave nothing."""
     x = np.random.default_rng(0).uniform(-1, 1, (60, FEATURES)).astype("float32")
@@ -132,6 +137,7 @@ def test_generate_a_copy_that_loses_accuracy_is_refused_at_accuracy(tmp_path: Pa
     assert made.drops["tiny/onnxruntime-int8-static"] > 0.2
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_without_labels_compares_with_fp32(tmp_path: Path, out: Path) -> None:
     """The record says what was compared, and is not called measured."""
     labelled = items()
@@ -148,6 +154,7 @@ def test_generate_without_labels_compares_with_fp32(tmp_path: Path, out: Path) -
     assert static.accuracy.source.endswith("some items")
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_on_noise_refuses_reduced_precision(tmp_path: Path, out: Path) -> None:
     """Without any real input only equal precision can be vouched for."""
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"))
@@ -159,6 +166,7 @@ def test_generate_on_noise_refuses_reduced_precision(tmp_path: Path, out: Path) 
     assert reasons(made)["tiny/onnxruntime-int8-static"][0] == "convert"
 
 
+@pytest.mark.usefixtures("here")
 def test_generate_looks_up_only_what_depends_on_nothing_new(tmp_path: Path, out: Path) -> None:
     """Another file, other items or another machine is another result; a lost converted file is made again."""
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"))

@@ -33,13 +33,6 @@ def children() -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    return folder
-
-
 def test_generate_over_its_time_is_refused_and_leaves_no_process(tmp_path: Path, out: Path) -> None:
     """The child is killed with its group; with the same bound it is not tried again, with more time it is."""
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"))
@@ -50,7 +43,22 @@ def test_generate_over_its_time_is_refused_and_leaves_no_process(tmp_path: Path,
     assert reasons(made)["tiny/onnxruntime"] == ("load", "took longer than 0.01 s")
     assert children() == []
     assert generate(of, out, limits=Limits(time_s=0.01)).ran == 0
-    assert generate(of, out).variants != ()
+    assert generate(of, out, ways=("onnxruntime",)).variants != ()
+
+
+def test_generate_out_of_time_stops_the_child_and_refuses_nothing(tmp_path: Path, out: Path) -> None:
+    """What there was no time for says nothing about a variant: it is left, and the next run has it."""
+    of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"))
+    every = ("tiny/onnxruntime", "tiny/onnxruntime-int8-static", "tiny/onnxruntime-int8-dynamic")
+
+    cut = generate(of, out, left_s=lambda: 0.01)
+    none = generate(of, out, left_s=lambda: 0.0)
+    after = generate(of, out, ways=("onnxruntime",))
+
+    assert children() == []
+    assert [(made.left, made.ran, made.settled) for made in (cut, none)] == [(every, 0, False)] * 2
+    assert (cut.variants, [*reasons(cut)]) == ((), ["tiny/onnxruntime-fp16"])
+    assert ([each.name for each in after.variants], after.left, after.settled) == (["tiny/onnxruntime"], (), True)
 
 
 def test_generate_over_its_memory_is_refused_in_words(tmp_path: Path, out: Path) -> None:

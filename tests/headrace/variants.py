@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace.variants import menus
+from headrace.variants import bounded, menus
 from headrace.variants.evidence import Evidence
 from headrace.variants.generating import Generated, generate_variants
+from headrace.variants.trying import work
+from headrace.variants.work import Job
 from registry.generate import Machine
 from registry.records import Artifact, Model
 from tests.executors.models import CLASSES, FEATURES, WEIGHT, model
 
 ONNX = Machine(kind="test", cores=1, flags=frozenset({"avx512_vnni"}), frameworks=("onnxruntime",))
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run here, without the seconds that a child takes to import; what a child adds has tests of its own."""
+
+    def run(job: Job, folder: Path, **_bounds: float) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in the child
+            work(job, folder, lambda _stage, index=-1: None)
+
+    monkeypatch.setattr(bounded, "run", run)
 
 
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
