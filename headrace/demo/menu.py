@@ -29,7 +29,7 @@ from registry.register import Registered
 from registry.registration import Registration
 from streams.settings import KafkaSettings
 
-GENERATE_S, PROFILE_S = 90.0, 60.0  # at most; what is left then, the next start goes on with
+GENERATE_S, PROFILE_S = 75.0, 45.0  # at most; what is left then, the next start goes on with
 TORCH_TIMES = 3.0  # as long, since importing torch and loading its programs takes seconds each time
 EACH_S = 1.0  # of measuring a variant: half of the sizes, the others predicted
 AT_ONCE = 2  # models that are checked or tried beside each other: each may take gigabytes
