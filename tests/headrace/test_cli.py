@@ -156,7 +156,7 @@ def test_unknown_benchmark_lists_those_that_exist(call: Call) -> None:
 
 def test_status_json_nothing_configured_says_unreachable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a local broker and a cluster there is nothing to show."""
-    monkeypatch.setattr("streams.hearing.REQUEST_S", 1.0, raising=False)
+    monkeypatch.setattr("streams.tail.REQUEST_S", 1.0)
     done = call("status", "--json", "--set", "kafka.bootstrap=127.0.0.1:9")
 
     assert done.returncode == 3

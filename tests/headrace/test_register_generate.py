@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from confluent_kafka import Producer
 
 from headrace import cli
 from headrace.settings import load
@@ -148,6 +149,11 @@ def test_artifacts_removes_only_what_nothing_names(
     left = {each.digest for each in store.kept()}
     assert everything - left == {stray}
     assert left == {f"sha256:{model.artifacts['onnxruntime'].sha256}", f"sha256:{model.accuracy.dataset}"}
+    newer = Producer(kafka.producer())
+    newer.produce(kafka.topic("registry"), b'{"type": "adapter", "sha256": "0"}', key=b"adapter:x")
+    assert newer.flush(15) == 0
+    with pytest.raises(BadSettings, match="1 records of a newer version, which may name files"):
+        run("registry", "artifacts", "--remove", "--older-than", "0s")
 
 
 def test_register_folder_of_labelled_files_measures_on_it(
