@@ -1,6 +1,6 @@
 """The best plans known for the planner's benchmark, from long runs; `python -m benchmarks.planner_known` makes them.
 
-    python -m benchmarks.planner_known [--seconds 12] [--only machines|lanes] [--fresh]
+    python -m benchmarks.planner_known [--seconds 12] [--only machines|lanes] [--preset NAME] [--fresh]
 
 `planner_known.json` keeps demand and starting plans of each case with the value of the best plan found, and how long
 was searched. A later run only ever improves on what stands there, unless `--fresh`.
@@ -9,8 +9,11 @@ was searched. A later run only ever improves on what stands there, unless `--fre
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -75,7 +78,21 @@ def load() -> Book:
 
 
 def save(book: Book) -> None:
-    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(book), indent=1) + b"\n")
+    plain = msgspec.json.decode(msgspec.json.encode(book))
+    lines = [f'{{"seed": {book.seed}, "made": {json.dumps(book.made)}']
+    for part in ("machines", "lanes"):
+        entries = [f"{json.dumps(key)}: {json.dumps(_rounded(entry))}" for key, entry in plain[part].items()]
+        lines.append(f', "{part}": {{\n' + ",\n".join(entries) + "}")
+    FILE.write_text("\n".join([*lines, "}"]) + "\n", encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    """To ten digits, which is more than plans are compared at, and without what is not known."""
+    if isinstance(value, float):
+        return float(f"{value:.10g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items() if inner is not None}
+    return [_rounded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def improved(old: Known | None, plan: Plan, problem: Problem, seconds: float) -> Known:
@@ -96,10 +113,12 @@ def improved(old: Known | None, plan: Plan, problem: Problem, seconds: float) ->
     return kept
 
 
-def search_machines(book: Book, seconds: float, sizes: dict[Size, tuple[int, ...]]) -> None:
+def search_machines(
+    book: Book, seconds: float, sizes: dict[Size, tuple[int, ...]], presets: Sequence[PresetName] = PRESETS
+) -> None:
     for size, fleets in sizes.items():
         for machines in fleets:
-            for preset in PRESETS:
+            for preset in presets:
                 _machines(book, size, preset, machines, seconds)
 
 
@@ -151,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--only", choices=["machines", "lanes"])
+    parser.add_argument("--preset", choices=PRESETS)
     parser.add_argument("--fresh", action="store_true")
     arguments = parser.parse_args()
     book = Book() if arguments.fresh or not FILE.exists() else load()
@@ -158,7 +178,8 @@ def main() -> None:
         largest = f"270x44/cheapest/{LARGEST}"
         if largest not in book.machines:
             book.machines[largest] = MachinesKnown(case=calibrated("270x44", "cheapest", LARGEST))
-        search_machines(book, arguments.seconds, {"30x12": (3, 10, 30), "270x44": MACHINES})
+        presets = [arguments.preset] if arguments.preset else list(PRESETS)
+        search_machines(book, arguments.seconds, {"30x12": (3, 10, 30), "270x44": MACHINES}, presets)
     if arguments.only != "machines":
         search_lanes(book, arguments.seconds)
 

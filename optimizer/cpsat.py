@@ -229,6 +229,15 @@ def unit_flows(
     return {(i, g): amount for (i, g, _), amount in zip(arcs, amounts, strict=True) if amount}, missed
 
 
+def units_unserved(instance: Instance, lanes: Sequence[int]) -> int:
+    """Weighted whole units that these lanes leave unserved."""
+    total = 0
+    for p, part in enumerate(instance.parts):
+        _, missed = unit_flows(instance, p, lanes)
+        total += sum(w * u for w, u in zip(part.weight, missed, strict=True))
+    return total
+
+
 def lost(best: float, accuracy: float) -> int:
     return round((best - accuracy) * ACCURACY_STEPS)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optimizer.cpsat import CountModel, objective_of, unit_flows
+from optimizer.cpsat import CountModel, objective_of, units_unserved
 from optimizer.instance import Instance
+from optimizer.linear import LinearModel
 from optimizer.relax import dived, scip
 from optimizer.search import Search
 
-TIGHT = 50  # machines: from here on the relaxation is nearly tight, and diving beats CP-SAT at a second
+TIGHT = 25  # machines: from here on the relaxation is nearly tight, and diving beats CP-SAT at a second
+TURN, TURN_MIN_S = 0.6, 0.12  # share of the time of the solver whose turn is first; less than that is no turn
 FIRST_SHARE = 0.7  # of the time, at most, that the first step may take where the second is worth something
 
 
@@ -36,15 +38,26 @@ def lanes_plan(search: Search, instance: Instance, start: Sequence[int]) -> None
             lanes, least = instance.counts(best.lanes), other
     if instance.problem.weights.alpha == 0 and instance.problem.weights.gamma == 0:
         return
-    if least == 0 and sum(machines) >= TIGHT:
-        relaxed = dived(search, instance, flows=instance.problem.weights.alpha > 0)
-        if relaxed is not None:
-            scip(search, relaxed, search.left_s())
-    else:
+    if least > 0:
         improve(search, instance, lanes, machines, least)
+        return
+    flows = instance.problem.weights.alpha > 0
+    if sum(machines) >= TIGHT:
+        relaxed = dived(search, instance, flows=flows)
+        if relaxed is not None:
+            scip(search, relaxed, search.left_s() * TURN)
+        if not search.closed and search.left_s() > TURN_MIN_S:
+            best = search.best
+            improve(search, instance, instance.counts(best.lanes) if best is not None else lanes, machines, 0)
+        return
+    improve(search, instance, lanes, machines, 0, share=TURN)
+    if not search.closed and search.left_s() > TURN_MIN_S:
+        scip(search, LinearModel(instance, flows=flows), search.left_s())
 
 
-def improve(search: Search, instance: Instance, lanes: Sequence[int], machines: Sequence[int], least: int) -> None:
+def improve(
+    search: Search, instance: Instance, lanes: Sequence[int], machines: Sequence[int], least: int, *, share: float = 1.0
+) -> None:
     """Maximise the problem's objective at no more than `least` weighted units unserved, from a start."""
     if search.left_s() <= 0:
         return
@@ -52,7 +65,7 @@ def improve(search: Search, instance: Instance, lanes: Sequence[int], machines: 
     if least > 0:
         model.unserved_at_most(least)
     model.minimise()
-    left_s = search.left_s()
+    left_s = search.left_s() * share
     if left_s <= 0:
         return
     found = model.solve(left_s, lanes=lanes, machines=machines)
@@ -60,12 +73,3 @@ def improve(search: Search, instance: Instance, lanes: Sequence[int], machines: 
         return
     search.bounded(objective_of(instance, found.bound))
     search.offer_counts(instance, found.lanes, found.machines, "cp-sat")
-
-
-def units_unserved(instance: Instance, lanes: Sequence[int]) -> int:
-    """Weighted whole units that these lanes leave unserved."""
-    total = 0
-    for p, part in enumerate(instance.parts):
-        _, missed = unit_flows(instance, p, lanes)
-        total += sum(w * u for w, u in zip(part.weight, missed, strict=True))
-    return total

@@ -1,23 +1,28 @@
 """The machines plan: how many machines, and which lanes, by what each preset and size is best solved with.
 
 Each starts with the dive, whose relaxation is a bound. `cheapest` goes on with SCIP on Hall rows, and buys accuracy on
-the machines found with what time is left; `balanced` with SCIP on Hall rows and flows; the most accurate plan within a
-budget with CP-SAT. Above some hundred machines the relaxation is nearly tight and the dive is enough. Where not all
-demand can be served, CP-SAT finds the least that must stay unserved first.
+the machines found with what time is left; `balanced` with SCIP on Hall rows and flows. The most accurate plan within a
+budget is a lanes plan on the fleet that the relaxation likes best, then CP-SAT. Above some hundred machines the
+relaxation is nearly tight and the dive is enough. Where not all demand can be served, CP-SAT finds the least that must
+stay unserved first.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from optimizer.cpsat import CountModel
+from optimizer.cpsat import CountModel, units_unserved
+from optimizer.fleets import fleets
+from optimizer.greedy import greedy
 from optimizer.instance import Instance, reduce
-from optimizer.lanes import improve, units_unserved
+from optimizer.lanes import improve, lanes_plan
+from optimizer.linear import LinearModel
 from optimizer.problem import Weights, with_machines
 from optimizer.relax import dived, scip
 from optimizer.search import Search
 
 LARGE = 150  # machines: above it the relaxation is tight and models without it are slow
+FLEETS, FLEET_SHARE = 3, 0.7  # fleets tried for the most accurate plan, and the share of the time for each
 COST_SHARE = 0.85  # of the time that `cheapest` spends on money; the rest buys accuracy on the same machines
 
 
@@ -102,11 +107,27 @@ def _balanced(search: Search, instance: Instance, start: list[int], machines: li
 
 
 def _accurate(search: Search, instance: Instance, start: list[int], machines: list[int], least: int) -> None:
-    if least == 0 and search.left_s() > 0:
-        model = dived(search, instance, flows=True)
+    model = dived(search, instance, flows=True) if least == 0 else None
+    if model is not None:
+        _on_fleets(search, LinearModel(instance, flows=True))
         start, machines = _better_start(search, instance, start, machines)
-        if model is not None and sum(machines) > LARGE:
-            scip(search, model, search.left_s())
-            return
     if search.left_s() > 0:
         improve(search, instance, start, machines, least)
+
+
+def _on_fleets(search: Search, model: LinearModel) -> None:
+    """Lanes plans on the fleets that the relaxation likes best, until one of them serves all demand."""
+    for fleet in fleets(model, search.left_s)[:FLEETS]:
+        if search.left_s() <= 0:
+            return
+        fixed = with_machines(search.problem, tuple(fleet))
+        inner = Search(fixed, clock=search.clock, budget_s=search.left_s() * FLEET_SHARE)
+        small = reduce(fixed)
+        lanes, _ = greedy(small)
+        inner.offer_counts(small, lanes, fleet, "greedy")
+        lanes_plan(inner, small, lanes)
+        search.refused += inner.refused
+        if inner.best is not None:
+            search.offer(inner.best.lanes, fleet, method=inner.best.method)
+            if inner.serves_all:
+                return

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
+from optimizer.cpsat import CountModel, units_unserved
 from optimizer.dive import dive
 from optimizer.instance import Instance
 from optimizer.linear import LinearModel
 from optimizer.search import Search
 
+REPAIR_SHARE = 0.3  # of the time that is left
 USD_TOLERANCE, ACCURACY_TOLERANCE = 1e-4, 1e-6  # absolute: a relative gap on a mixed objective hides money
 
 
@@ -22,7 +28,23 @@ def dived(search: Search, instance: Instance, *, flows: bool) -> LinearModel | N
         search.bounded(relaxed_objective(model, found.bound))
     if found.lanes is not None and found.machines is not None:
         search.offer_counts(instance, found.lanes, found.machines, "dive")
+        if search.left_s() > 0 and units_unserved(instance, found.lanes) > 0:
+            _repaired(search, instance, found.lanes, found.machines)
     return model
+
+
+def _repaired(search: Search, instance: Instance, lanes: list[int], machines: list[int]) -> None:
+    """Serve what the dive left out, with as few other lanes as possible.
+
+    Where there is no room it rounds down, and what it finds is then near the best in all but some demand. Its lanes
+    are taken for the resident ones, so that the first step of a lanes plan changes little.
+    """
+    near = dataclasses.replace(instance, resident=np.array(lanes, np.int64))
+    model = CountModel(near, flows=False, unserved=True)
+    model.minimise_unserved()
+    found = model.solve(search.left_s() * REPAIR_SHARE, lanes=lanes, machines=machines)
+    if found is not None:
+        search.offer_counts(instance, found.lanes, found.machines, "dive")
 
 
 def scip(search: Search, model: LinearModel, seconds: float) -> None:

@@ -68,6 +68,14 @@ class Search:
     def serves_all(self) -> bool:
         return self.best is not None and self.best.terms.unserved <= SHARE_TOLERANCE
 
+    @property
+    def closed(self) -> bool:
+        """Whether the best plan is as good as the bound says any could be."""
+        best = self.best
+        if best is None or self.bound is None:
+            return False
+        return self.bound - best.terms.objective - self.problem.weights.big * best.terms.unserved <= ROUNDING
+
     def result(self) -> Plan:
         """The best plan, with what is known of how good it could be."""
         plan, prices = self.best, self.problem.weights
