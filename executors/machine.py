@@ -132,8 +132,9 @@ class Machine:
         return tuple(
             LaneReport(
                 variant=name, queued=len(stock) + stock.preparing, patient=len(stock.patient) + stock.preparing_patient,
-                running=stock.running, drift=round(stock.drift, 3), sizes=stock.live.knots, doubt=int(stock.doubt),
-                undecoded=stock.undecoded, decode_us=self._decoding.each_us if stock.decodes else 0,
+                running=stock.running, lanes=stock.lanes, drift=round(stock.drift, 3), sizes=stock.live.knots,
+                doubt=int(stock.doubt), undecoded=stock.undecoded,
+                decode_us=self._decoding.each_us if stock.decodes else 0,
             )
             for name, stock in self._stocks.items()
         )  # fmt: skip

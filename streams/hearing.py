@@ -8,20 +8,34 @@ executors says something a thousand times a second (docs/decisions/0003). So the
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 from confluent_kafka import Message
 
 from streams.clock import wall_us
-from streams.records import PoolReport, RouterReport, Telemetry, decode_pool, decode_router, decode_telemetry
+from streams.records import (
+    PlannerReport,
+    PoolReport,
+    RouterReport,
+    Telemetry,
+    decode_planner,
+    decode_pool,
+    decode_router,
+    decode_telemetry,
+)
 from streams.settings import KafkaSettings
 from streams.tail import Tail
 
 log = logging.getLogger(__name__)
 
-Word = Telemetry | RouterReport | PoolReport
+Word = Telemetry | RouterReport | PoolReport | PlannerReport
 
-ROUTER_KEY, POOL_KEY = b"router:", b"pool:"  # begin the keys of routers and provisioners; executors' are their names
+ROUTER_KEY, POOL_KEY, PLANNER_KEY = b"router:", b"pool:", b"planner:"  # executors' keys are their names
+
+_DECODERS: dict[bytes, Callable[[bytes], Word]] = {
+    ROUTER_KEY: decode_router, POOL_KEY: decode_pool, PLANNER_KEY: decode_planner
+}  # fmt: skip
 
 
 class Hearing:
@@ -44,9 +58,10 @@ def _read(message: Message) -> Word | None:
     key, value = message.key() or b"", message.value() or b""
     name = key if isinstance(key, bytes) else key.encode()
     try:
-        if name.startswith(POOL_KEY):
-            return decode_pool(value)
-        return decode_router(value) if name.startswith(ROUTER_KEY) else decode_telemetry(value)
+        for begins, decode in _DECODERS.items():
+            if name.startswith(begins):
+                return decode(value)
+        return decode_telemetry(value)
     except msgspec.MsgspecError as unreadable:
         log.warning("fleet record ignored", extra={"key": str(key), "error": str(unreadable)})
         return None

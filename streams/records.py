@@ -61,6 +61,7 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sizes: tuple[tuple[int, float], ...] = ()  # by rising batch size: the same of its p99, over `drift`
     doubt: int = 0  # a drift above 1 that 1: no batch has shown for a second, 2: and the last one contradicts
     undecoded: int = 0  # of the queued, payloads that wait for being decoded, or are (photographs; tensors never)
+    lanes: int = 1  # instances
     decode_us: int = 0  # after so long one more of them is decoded, on average; 0: none was yet
 
 
@@ -93,6 +94,15 @@ class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sent_us: int = 0
     state: Literal["ready", "gone"] = "ready"
     behind: int = 0  # queries in its partitions that it has not read, and those that wait in it
+
+
+class PlannerReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A live planner; `epoch` of the last order that it gave or saw."""
+
+    planner: str
+    sent_us: int = 0
+    epoch: int = 0
+    leads: bool = False
 
 
 class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -170,6 +180,7 @@ _return = msgspec.json.Decoder(Return)
 _telemetry = msgspec.json.Decoder(Telemetry)
 _router = msgspec.json.Decoder(RouterReport)
 _pool = msgspec.json.Decoder(PoolReport)
+_planner = msgspec.json.Decoder(PlannerReport)
 _forecast = msgspec.json.Decoder(Forecast)
 _arrivals = msgspec.json.Decoder(Arrivals)
 
@@ -179,5 +190,6 @@ decode_return = _return.decode
 decode_telemetry = _telemetry.decode
 decode_router = _router.decode
 decode_pool = _pool.decode
+decode_planner = _planner.decode
 decode_forecast = _forecast.decode
 decode_arrivals = _arrivals.decode

@@ -51,6 +51,8 @@ PURE = [
     *(f"forecasting/{path.name}" for path in sorted((ROOT / "forecasting").glob("*.py")) if path.stem not in FILES),
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
     "agents/outlook.py",
+    "agents/plan_classes.py",
+    "agents/planning.py",
     "agents/provisioning.py",
     "agents/windows.py",
     "executors/orders.py",

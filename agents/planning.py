@@ -1,0 +1,277 @@
+"""From what is known of the world to orders: which lanes each executor should hold, how many machines a pool needs.
+
+Pure: a snapshot and a catalogue in, a proposal out; the same in gives the same out, as long as the solver's time
+suffices. The snapshot travels with the plan, so that a decision can be made again later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from agents.plan_classes import wanted_of
+from optimizer.explain import bindings
+from optimizer.placement import place
+from optimizer.plan import Plan
+from optimizer.problem import PresetName, Problem, preset, with_machines
+from optimizer.serving import LaneOf, Machine, Wanted, classes_of, demand_qps, menu, pools_of
+from optimizer.solve import solve
+from optimizer.transition import Hysteresis, PoolState, sized
+from registry.catalog import Catalog
+
+PLACE_S = 0.2  # of the solver's time, for the exact placement
+MACHINE_MIB = 1 << 20  # of a machine whose memory nobody stated: no bound
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """An executor that is ready; `held` are its lanes by variant, `failed` what it could not load."""
+
+    name: str
+    pool: str
+    cores: int
+    held: dict[str, int] = {}
+    failed: tuple[str, ...] = ()
+
+
+class PoolNow(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool's bounds, and its machines that boot or are ready."""
+
+    pool: str
+    least: int
+    most: int
+    alive: int
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """One class. Units: queries per second; `near` and `far` are forecasts for the two plans' horizons, `measured` is
+    the present level, `backlog` queries that no router has read.
+    """
+
+    klass: str
+    near: float
+    far: float
+    measured: float
+    backlog: float = 0.0
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a plan depends on, beside the registry as it was at that moment."""
+
+    made_us: int
+    hosts: tuple[Host, ...]
+    pools: tuple[PoolNow, ...]
+    demands: tuple[Demand, ...]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to plan. Units: `budget_usd_hour` for all machines; `headroom` is a factor on every demand."""
+
+    preset: PresetName = "balanced"
+    budget_usd_hour: float | None = None
+    headroom: float = 1.1
+    drain_s: float = 10.0
+    reserve_us: int = 5_000
+    gamma: float = 0.01
+    solve_s: float = 0.5
+    warm: bool = True
+    hysteresis: Hysteresis = Hysteresis()
+
+
+class ClassPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one class: queries per second by variant and pool, what is left, and what binds."""
+
+    klass: str
+    demand_qps: float
+    unserved_qps: float
+    binding: str
+    flows: tuple[tuple[str, str, float], ...] = ()
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """What should be. Shapes: `hosts` lanes by executor and variant; `homeless` lanes that fit on none, by kind."""
+
+    hosts: dict[str, dict[str, int]]
+    classes: tuple[ClassPlan, ...]
+    status: str
+    method: str
+    objective: float
+    accuracy: float
+    usd_hour: float
+    bound: float | None = None
+    gap_usd_hour: float | None = None
+    wall_s: float = 0.0
+    homeless: dict[str, int] = {}
+
+
+class PoolProposal(msgspec.Struct, frozen=True, kw_only=True):
+    """How many machines each pool should have; `planned` is what the solver wanted, `why` what held it back."""
+
+    machines: dict[str, int]
+    planned: dict[str, int]
+    why: dict[str, str]
+    states: dict[str, PoolState]
+
+
+def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Callable[[], float]) -> Proposal:
+    """The lanes of the executors that are there, for the near forecast and the backlog."""
+    machines = _machines(snapshot, catalog, {pool.pool: pool for pool in snapshot.pools})
+    offered = _menu(snapshot, catalog, machines)
+    asked = [each for demand in snapshot.demands if (each := _wanted(demand, demand.near, options)) is not None]
+    problem = with_machines(_problem(machines, offered, asked, options), tuple(m.machines_now for m in machines))
+    plan = solve(problem, budget_s=options.solve_s, clock=clock)
+    if plan.status == "infeasible" and problem.warm:  # no room for every task: those that are asked for come first
+        problem = msgspec.structs.replace(problem, warm=())
+        plan = solve(problem, budget_s=options.solve_s, clock=clock)
+    hosts, homeless = _placed(snapshot, machines, problem, plan)
+    return Proposal(
+        hosts=hosts, homeless=homeless, classes=_classes(plan, problem, machines, offered), status=plan.status,
+        method=plan.method, objective=plan.terms.objective, accuracy=plan.terms.accuracy, usd_hour=plan.terms.usd_hour,
+        bound=plan.bound, gap_usd_hour=plan.gap_usd_hour, wall_s=plan.wall_s,
+    )  # fmt: skip
+
+
+def machines(
+    snapshot: Snapshot, catalog: Catalog, options: Options, states: Mapping[str, PoolState], *,
+    clock: Callable[[], float],
+) -> PoolProposal:  # fmt: skip
+    """The machines of each pool that has a provisioner, for the far forecast; fewer only if the load agrees."""
+    known = {pool.pool: pool for pool in snapshot.pools}
+    fleet = [m for m in _machines(snapshot, catalog, known) if m.pool in known]
+    far = _needed(snapshot, catalog, fleet, options, [d.far for d in snapshot.demands], clock)
+    now = _needed(snapshot, catalog, fleet, options, [d.measured for d in snapshot.demands], clock)
+    moves = {
+        pool: sized(
+            far.get(pool, bounds.least), bounds.alive, needed_now=now.get(pool, bounds.least),
+            state=states.get(pool, PoolState()), rule=options.hysteresis,
+        )
+        for pool, bounds in known.items()
+    }  # fmt: skip
+    return PoolProposal(
+        machines={pool: move.machines for pool, move in moves.items()}, planned=far,
+        why={pool: move.why for pool, move in moves.items() if move.why},
+        states={pool: move.state for pool, move in moves.items()},
+    )  # fmt: skip
+
+
+def _needed(
+    snapshot: Snapshot, catalog: Catalog, fleet: list[Machine], options: Options, rates: Sequence[float],
+    clock: Callable[[], float],
+) -> dict[str, int]:  # fmt: skip
+    offered = _menu(snapshot, catalog, fleet)
+    asked = [
+        each for demand, rate in zip(snapshot.demands, rates, strict=True)
+        if (each := _wanted(demand, rate, options)) is not None
+    ]  # fmt: skip
+    plan = solve(_problem(fleet, offered, asked, options), budget_s=options.solve_s, clock=clock)
+    if plan.status == "infeasible":
+        return {machine.pool: machine.machines_now for machine in fleet}
+    return {machine.pool: count for machine, count in zip(fleet, plan.machines, strict=True)}
+
+
+def _wanted(demand: Demand, rate: float, options: Options) -> Wanted | None:
+    return wanted_of(demand.klass, options.headroom * demand_qps(rate, round(demand.backlog), drain_s=options.drain_s))
+
+
+def _machines(snapshot: Snapshot, catalog: Catalog, bounds: Mapping[str, PoolNow]) -> list[Machine]:
+    """One per pool with an executor or a provisioner; its size is the smallest executor's, so that a plan fits all."""
+    made = []
+    for name, pool in sorted(catalog.pools.items()):
+        cores = [host.cores for host in snapshot.hosts if host.pool == name]
+        bound = bounds.get(name)
+        if not cores and bound is None:
+            continue
+        size = min(cores, default=pool.cores)
+        made.append(
+            Machine(
+                pool=name, usd_hour=pool.price_usd_hour * size / pool.cores, cores=size, memory_mib=MACHINE_MIB,
+                machines_min=len(cores) if bound is None else bound.least,
+                machines_max=len(cores) if bound is None else bound.most, machines_now=len(cores),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _menu(snapshot: Snapshot, catalog: Catalog, machines: Iterable[Machine]) -> list[LaneOf]:
+    """Every lane kind but those of variants that none of a pool's executors could load."""
+    machines = list(machines)
+    hosts = {machine.pool: [host for host in snapshot.hosts if host.pool == machine.pool] for machine in machines}
+    hopeless = {
+        (variant, pool)
+        for pool, mine in hosts.items()
+        for variant in {name for host in mine for name in host.failed}
+        if all(variant in host.failed for host in mine)
+    }
+    offers = [offer for offer in catalog.offers() if (offer.variant, offer.pool) not in hopeless]
+    resident: dict[tuple[str, str, int], int] = {}
+    offered = menu(offers, catalog.profiles, machines)
+    for at in {(lane.offer.variant, lane.offer.pool) for lane in offered}:
+        count = sum(host.held.get(at[0], 0) for host in hosts[at[1]])
+        if count:  # what is loaded runs in any batch: it counts as the largest, which nothing dominates
+            resident[*at, max(lane.batch for lane in offered if (lane.offer.variant, lane.offer.pool) == at)] = count
+    return menu(offers, catalog.profiles, machines, resident=resident)
+
+
+def _problem(machines: list[Machine], offered: list[LaneOf], asked: list[Wanted], options: Options) -> Problem:
+    made = Problem(
+        pools=pools_of(machines), kinds=tuple(lane.kind for lane in offered),
+        classes=classes_of(asked, offered, reserve_us=options.reserve_us),
+        resources=("cores", "memory_mib", "device_units"), warm=_warm(offered) if options.warm else (),
+    )  # fmt: skip
+    return preset(made, options.preset, budget_usd_hour=options.budget_usd_hour, gamma=options.gamma)
+
+
+def _warm(offered: list[LaneOf]) -> tuple[tuple[int, ...], ...]:
+    """For each task the kinds of which one should run, asked for or not: a first query finds an answer."""
+    tasks: dict[str, list[int]] = {}
+    for j, lane in enumerate(offered):
+        tasks.setdefault(lane.offer.task, []).append(j)
+    return tuple(tuple(kinds) for _, kinds in sorted(tasks.items()))
+
+
+def _placed(
+    snapshot: Snapshot, machines: list[Machine], problem: Problem, plan: Plan
+) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Lanes by executor and variant: kinds of one variant are one lane, which runs what batch it must."""
+    hosts: dict[str, dict[str, int]] = {}
+    homeless: dict[str, int] = {}
+    for h, machine in enumerate(machines):
+        mine = [host for host in snapshot.hosts if host.pool == machine.pool]
+        lead: dict[str, int] = {}
+        counts = [0] * len(problem.kinds)
+        for j, kind in enumerate(problem.kinds):
+            if kind.pool == h and plan.lanes[j]:
+                counts[lead.setdefault(kind.variant, j)] += plan.lanes[j]
+        now = [{lead[v]: n for v, n in host.held.items() if v in lead} for host in mine]
+        placed = place(problem, h, counts, now, seconds=PLACE_S)
+        for host, kinds in zip(mine, placed.machines, strict=True):
+            hosts[host.name] = {problem.kinds[j].variant: n for j, n in sorted(kinds.items())}
+        homeless |= {problem.kinds[j].name: n for j, n in placed.homeless.items()}
+    return hosts, homeless
+
+
+def _classes(plan: Plan, problem: Problem, machines: list[Machine], offered: list[LaneOf]) -> tuple[ClassPlan, ...]:
+    flows: dict[int, dict[tuple[str, str], float]] = {}
+    for c, j, qps in plan.flows:
+        at = (offered[j].offer.variant, machines[problem.kinds[j].pool].pool)
+        mine = flows.setdefault(c, {})
+        mine[at] = mine.get(at, 0.0) + qps
+    return tuple(
+        ClassPlan(
+            klass=asked.name, demand_qps=round(asked.demand_qps, 3), unserved_qps=round(plan.unserved_qps[c], 3),
+            binding=binding,
+            flows=tuple((v, p, round(qps, 3)) for (v, p), qps in sorted(flows.get(c, {}).items()) if qps > 0),
+        )
+        for c, (asked, binding) in enumerate(zip(problem.classes, bindings(plan, problem), strict=True))
+    )  # fmt: skip
+
+
+def moved(before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The executors whose lanes are to change."""
+    return [name for name, lanes_ in sorted(after.items()) if before.get(name) != lanes_]
+
+
+def finite(value: float | None) -> float | None:
+    """For JSON, which has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
