@@ -46,7 +46,8 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True):
             left = right.view(np.uint8) + _ALL_ON  # wraps to 0 where right
             left |= mask[:, None]
             alive &= left
-        found = self.leaf.ravel()[_FIRST_BIT[alive] + np.arange(0, self.leaf.size, LEAVES_MAX)[:, None]]
+        place = _FIRST_BIT[alive] + np.arange(0, self.leaf.size, LEAVES_MAX, dtype=np.int32)[:, None]
+        found = self.leaf.ravel().take(place)
         grown = found.reshape(len(self.base), -1 if found.size else 0, len(features)).sum(1, dtype=np.float64)
         out: Floats = self.base + grown.T
         return out
@@ -61,7 +62,7 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _ALL_ON = np.uint16(0xFFFF)
-_FIRST_BIT = np.array([(n & -n).bit_length() - 1 if n else 0 for n in range(1 << LEAVES_MAX)], dtype=np.intp)
+_FIRST_BIT = np.array([(n & -n).bit_length() - 1 if n else 0 for n in range(1 << LEAVES_MAX)], dtype=np.uint8)
 
 
 def flatten(fitted: Sequence[Any], *, features: int) -> Forest:

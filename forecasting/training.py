@@ -15,7 +15,7 @@ from forecasting.rows import Floats, Series, maxima, rows
 
 STEP_S = 10
 ROWS_MAX = 100_000  # drawn at random beyond; a fit takes 2 to 4 s a model then
-TREES, TREES_SPARE = boosted.TREES, 60  # the model without the clock is insurance: it should cost little
+TREES, TREES_SPARE = boosted.TREES, 30  # the model without the clock is insurance: it should cost little
 WARM_S = 3_600  # before that the features have no hour to look at
 CHUNK = 2_000  # rows at once: 29 MB of windows
 POOLED_LOW = 5.0  # percentile of the levels of the training

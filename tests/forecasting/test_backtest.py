@@ -32,7 +32,7 @@ def test_score_of_four_forecasts() -> None:
         mae=17.5, rmse=np.sqrt(2_100 / 4), mape=(0.1 + 0.4 + 0 + 0.4) / 4, under=0.5, short99=39.1, over=20 / 300,
         pin90=(9 + 36 + 0 + 2) / 4, jumps=0.5,
     )  # fmt: skip
-    assert msgspec.to_builtins(found) == pytest.approx(msgspec.to_builtins(wanted))
+    np.testing.assert_allclose(msgspec.structs.astuple(found), msgspec.structs.astuple(wanted))
 
 
 def test_score_of_zeros_is_zero() -> None:
