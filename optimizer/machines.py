@@ -2,9 +2,9 @@
 
 Each starts with the dive, whose relaxation is a bound. `cheapest` goes on with SCIP on Hall rows, and buys accuracy on
 the machines found with what time is left; `balanced` with SCIP on Hall rows and flows. The most accurate plan within a
-budget is a lanes plan on the fleet that the relaxation likes best, then CP-SAT. Above some hundred machines the
-relaxation is nearly tight and the dive is enough. Where not all demand can be served, CP-SAT finds the least that must
-stay unserved first.
+budget is a lanes plan on the fleet that the relaxation likes best, then CP-SAT. Large fleets end with the dive, for the
+relaxation is nearly tight there. Where not all demand can be served, CP-SAT finds the least that must stay unserved
+first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from optimizer.problem import Weights, with_machines
 from optimizer.relax import dived, scip
 from optimizer.search import Search
 
-LARGE = 150  # machines: above it the relaxation is tight and models without it are slow
+LARGE = 150  # machines: above it a model with flows takes longer to build and start than `cheapest` has left
+TIGHT_GAP = 0.002  # of the dollars: large fleets are dived this close in some 50 ms, and nothing is gained by more
 FLEETS, FLEET_SHARE = 3, 0.7  # fleets tried for the most accurate plan, and the share of the time for each
 COST_SHARE = 0.85  # of the time that `cheapest` spends on money; the rest buys accuracy on the same machines
 
@@ -69,15 +70,16 @@ def _least_unserved(
         return start, machines, units_unserved(instance, start)
     search.offer_counts(instance, found.lanes, found.machines, "cp-sat")
     search.unserved_proven = found.proven
-    return found.lanes, found.machines, units_unserved(instance, found.lanes)
+    before, after = units_unserved(instance, start), units_unserved(instance, found.lanes)
+    return (found.lanes, found.machines, after) if after <= before else (start, machines, before)
 
 
 def _cheapest(search: Search, instance: Instance, start: list[int], machines: list[int], least: int) -> None:
     if least == 0:
         model = dived(search, instance, flows=False)
-        if model is not None and sum(machines) <= LARGE:
+        if model is not None and search.gap > TIGHT_GAP:
             scip(search, model, search.left_s() * COST_SHARE)
-    elif search.left_s() > 0:
+    else:
         improve(search, instance, start, machines, least)
     accurate_at_cost(search)
 
@@ -102,7 +104,7 @@ def _balanced(search: Search, instance: Instance, start: list[int], machines: li
     model = dived(search, instance, flows=True) if least == 0 else None
     if model is not None:
         scip(search, model, search.left_s())
-    elif search.left_s() > 0:
+    else:
         improve(search, instance, start, machines, least)
 
 
@@ -111,8 +113,7 @@ def _accurate(search: Search, instance: Instance, start: list[int], machines: li
     if model is not None:
         _on_fleets(search, LinearModel(instance, flows=True))
         start, machines = _better_start(search, instance, start, machines)
-    if search.left_s() > 0:
-        improve(search, instance, start, machines, least)
+    improve(search, instance, start, machines, least)
 
 
 def _on_fleets(search: Search, model: LinearModel) -> None:

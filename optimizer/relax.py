@@ -24,8 +24,7 @@ def dived(search: Search, instance: Instance, *, flows: bool) -> LinearModel | N
     found = dive(model, search.left_s)
     if found is None:
         return None
-    if search.serves_all or found.lanes is not None:
-        search.bounded(relaxed_objective(model, found.bound))
+    search.bounded(relaxed_objective(model, found.bound))
     if found.lanes is not None and found.machines is not None:
         search.offer_counts(instance, found.lanes, found.machines, "dive")
         if search.left_s() > 0 and units_unserved(instance, found.lanes) > 0:

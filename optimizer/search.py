@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -75,6 +76,15 @@ class Search:
         if best is None or self.bound is None:
             return False
         return self.bound - best.terms.objective - self.problem.weights.big * best.terms.unserved <= ROUNDING
+
+    @property
+    def gap(self) -> float:
+        """Bound minus objective as a share of what is spent; infinite where money or the bound is not known."""
+        best, prices = self.best, self.problem.weights
+        if best is None or self.bound is None or prices.beta == 0:
+            return math.inf
+        short = self.bound - best.terms.objective - prices.big * best.terms.unserved
+        return short / prices.beta * self.problem.money_ref / best.terms.usd_hour if best.terms.usd_hour > 0 else 0.0
 
     def result(self) -> Plan:
         """The best plan, with what is known of how good it could be."""
