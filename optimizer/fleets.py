@@ -43,7 +43,7 @@ def fleets(model: LinearModel, left_s: Callable[[], float]) -> list[list[int]]:
 
 
 def _around(model: LinearModel, wished: list[float]) -> list[list[int]]:
-    """Fleets that the budget allows and no machine can be added to, those nearest to what is wished first."""
+    """Fleets that the budget allows, near to what is wished and none inside another; the nearest first."""
     problem = model.instance.problem
     usd = np.array([pool.usd_hour for pool in problem.pools])
     budget = problem.budget_usd_hour if problem.budget_usd_hour is not None else math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from optimizer.dive import dive
 from optimizer.eta import Eta
 from optimizer.evaluate import evaluate, mismatches
 from optimizer.explain import bindings
+from optimizer.fleets import fleets
 from optimizer.greedy import greedy
 from optimizer.hall import hall_rows
 from optimizer.instance import reduce
 from optimizer.linear import LinearModel
-from optimizer.problem import LaneKind, Pool, Problem, QueryClass, check, with_machines
+from optimizer.problem import LaneKind, Pool, Problem, QueryClass, check, preset, with_machines
 from optimizer.serving import form_wait_us
 from tests.optimizer.builders import solved
 
@@ -159,6 +162,42 @@ def test_dive_bound_is_below_the_cost_that_it_finds() -> None:
     assert found.machines is not None
     usd = sum(n * pool.usd_hour for n, pool in zip(found.machines, instance.problem.pools, strict=True))
     assert found.bound <= 22.0 + 1e-6 <= usd + 1e-6
+
+
+def test_fleets_keep_the_budget_and_carry_the_demand() -> None:
+    """Fleets around the relaxation's: none dearer than allowed, none too small, none inside another."""
+    problem = preset(golden(1000, 300), "most-accurate-within-budget", budget_usd_hour=25.0)
+    found = fleets(LinearModel(reduce(problem), flows=True), lambda: 5.0)
+    prices = [pool.usd_hour for pool in problem.pools]
+
+    assert found
+    for fleet in found:
+        usd = sum(n * price for n, price in zip(fleet, prices, strict=True))
+        carried = sum(n * kind.capacity_qps for n, kind in zip(fleet, problem.kinds, strict=True))
+        assert usd <= 25.0
+        assert carried >= 1000
+        assert not any(other != fleet and all(map(operator.ge, other, fleet)) for other in found)
+
+
+def test_lanes_plan_repairs_what_the_dive_rounds_down() -> None:
+    """30 machines that are nearly full: what whole lanes lose against the relaxation is made up for."""
+    pool = Pool(name="p", usd_hour=1, resources=(3,), machines_min=30, machines_max=30)
+    kinds = tuple(
+        LaneKind(name=f"k{j}", pool=0, accuracy=accuracy, capacity_qps=qps, resources=(size,))
+        for j, (accuracy, qps, size) in enumerate([(0.9, 10, 3), (0.7, 9, 1), (0.8, 7, 3), (0.6, 8, 1)])
+    )
+    classes = (
+        QueryClass(name="a", demand_qps=137.0, kinds=(0, 1)),
+        QueryClass(name="b", demand_qps=151.0, kinds=(2, 3)),
+    )
+    problem = Problem(pools=(pool,), kinds=kinds, classes=classes)
+
+    plan = solved(problem, seconds=1.0)
+
+    assert plan.terms.unserved < 1e-7
+    assert mismatches(plan, problem) == []
+    assert plan.gap_accuracy is not None
+    assert plan.gap_accuracy < 0.01
 
 
 def test_pieces_add_up_to_the_whole() -> None:
