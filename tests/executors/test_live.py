@@ -39,7 +39,7 @@ class Lane:
 
 
 def spread(count: int, *, seed: int = 1, sigma: float = SIGMA) -> list[float]:
-    return np.random.default_rng(seed).lognormal(0.0, sigma, count).tolist()
+    return [float(one) for one in np.random.default_rng(seed).lognormal(0.0, sigma, count)]
 
 
 def test_live_without_measurements_is_the_profile() -> None:

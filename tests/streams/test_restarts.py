@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.restarts import GiveUp, RestartAt, Restarts
 from streams.clock import Micros
+from streams.restarts import GiveUp, RestartAt, Restarts
 
 
 def test_ended_again_and_again_waits_longer_then_gives_up() -> None:
