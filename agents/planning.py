@@ -20,49 +20,10 @@ from optimizer.serving import LaneOf, Machine, Wanted, classes_of, demand_qps, m
 from optimizer.solve import solve
 from optimizer.transition import Hysteresis, PoolState, sized
 from registry.catalog import Catalog
+from streams.plans import ClassPlan, Demand, PoolNow, Snapshot
 
 PLACE_S = 0.2  # of the solver's time, for the exact placement
 MACHINE_MIB = 1 << 20  # of a machine whose memory nobody stated: no bound
-
-
-class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """An executor that is ready; `held` are its lanes by variant, `failed` what it could not load."""
-
-    name: str
-    pool: str
-    cores: int
-    held: dict[str, int] = {}
-    failed: tuple[str, ...] = ()
-
-
-class PoolNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool's bounds, and its machines that boot or are ready."""
-
-    pool: str
-    least: int
-    most: int
-    alive: int
-
-
-class Demand(msgspec.Struct, frozen=True, kw_only=True):
-    """One class. Units: queries per second; `near` and `far` are forecasts for the two plans' horizons, `measured` is
-    the present level, `backlog` queries that no router has read.
-    """
-
-    klass: str
-    near: float
-    far: float
-    measured: float
-    backlog: float = 0.0
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a plan depends on, beside the registry as it was at that moment."""
-
-    made_us: int
-    hosts: tuple[Host, ...]
-    pools: tuple[PoolNow, ...]
-    demands: tuple[Demand, ...]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +38,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     solve_s: float = 0.5
     warm: bool = True
     hysteresis: Hysteresis = Hysteresis()
-
-
-class ClassPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one class: queries per second by variant and pool, what is left, and what binds."""
-
-    klass: str
-    demand_qps: float
-    unserved_qps: float
-    binding: str
-    flows: tuple[tuple[str, str, float], ...] = ()
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,8 +13,10 @@ import msgspec
 
 from streams.answers import ErrorBody
 from streams.contract import ANSWER_HEADERS, CONTENT_TYPES, QUERY_HEADERS, AccuracyBound, HeaderRow, OnMiss, Outcome
+from streams.decisions import Decision
 from streams.openinference import DATATYPES
-from streams.records import Arrivals, Forecast, PoolReport, RouterReport, Telemetry
+from streams.plans import PlanRecord
+from streams.records import Arrivals, Forecast, PlannerReport, PoolReport, RouterReport, Telemetry
 from streams.scaling import ExecutorOrder, PoolOrder
 from streams.settings import KafkaSettings
 from streams.topics import Topic, table
@@ -26,6 +28,7 @@ CHOICES: dict[str, list[str]] = {
     "on-miss": [choice.value for choice in OnMiss],
     "duplicate": ["true"],
 }
+_FLEET = ("Telemetry", "RouterReport", "PoolReport", "PlannerReport")
 BINARY = frozenset({"correlation-id"})
 ALWAYS_ANSWERED = ["query-id", "outcome", "attempt", "latency-ms", "content-type"]
 # Who writes and who reads each topic, as Headrace sees it, and what stands in it.
@@ -38,7 +41,9 @@ TRAFFIC: dict[str, tuple[tuple[str, ...], str]] = {
     "fleet": (("send", "receive"), "telemetry"),
     "arrivals": (("send",), "arrivals"),
     "forecasts": (("send",), "forecast"),
-    "scaling": (("receive",), "order"),
+    "plans": (("send", "receive"), "plan"),
+    "decisions": (("send",), "decision"),
+    "scaling": (("send", "receive"), "order"),
 }
 
 
@@ -160,11 +165,13 @@ def _messages() -> dict[str, Any]:
             "bindings": {"kafka": {"key": {"type": "string"}, "bindingVersion": BINDING}},
         },
         "telemetry": {
-            "summary": "What an executor, a router or a provisioner says of itself.",
-            "payload": {"anyOf": [_ref("schemas", name) for name in ("Telemetry", "RouterReport", "PoolReport")]},
+            "summary": "What an executor, a router, a provisioner or a planner says of itself.",
+            "payload": {"anyOf": [_ref("schemas", name) for name in _FLEET]},
         },
         "arrivals": {"summary": "Queries of one class in one second.", "payload": _ref("schemas", "Arrivals")},
         "forecast": {"summary": "How high a class's rate is expected to be.", "payload": _ref("schemas", "Forecast")},
+        "plan": {"summary": "What should run, from what, and why.", "payload": _ref("schemas", "PlanRecord")},
+        "decision": {"summary": "What was weighed for one query.", "payload": _ref("schemas", "Decision")},
         "order": {
             "summary": "What an executor should hold, or how many machines a pool should have; old epochs are ignored.",
             "payload": {"anyOf": [_ref("schemas", "ExecutorOrder"), _ref("schemas", "PoolOrder")]},
@@ -188,7 +195,19 @@ def _headers(rows: Iterable[HeaderRow], *, required: list[str]) -> dict[str, Any
 
 def _schemas() -> dict[str, Any]:
     _, ours = msgspec.json.schema_components(
-        [Telemetry, RouterReport, PoolReport, Arrivals, Forecast, ExecutorOrder, PoolOrder, ErrorBody],
+        [
+            Telemetry,
+            RouterReport,
+            PoolReport,
+            PlannerReport,
+            Arrivals,
+            Forecast,
+            PlanRecord,
+            Decision,
+            ExecutorOrder,
+            PoolOrder,
+            ErrorBody,
+        ],  # fmt: skip
         ref_template="#/components/schemas/{name}",
     )
     output = {

@@ -53,6 +53,9 @@ def table(kafka: KafkaSettings) -> list[Topic]:
         Topic("fleet", 1, "executor or router", "telemetry", {"retention.ms": str(HOUR_MS), "segment.ms": "60000"}),
         Topic("arrivals", 1, "class", "counts per second and partition", {"retention.ms": str(72 * HOUR_MS)}),
         Topic("forecasts", 1, "class", "quantiles of the rate over horizons", {"retention.ms": str(6 * HOUR_MS)}),
+        Topic("plans", 1, "epoch", "what should run, from what, and why", {"retention.ms": str(24 * HOUR_MS)}),
+        Topic("decisions", 1, "query id", "what the router weighed for one query, and what came of it",
+              {"retention.ms": str(6 * HOUR_MS)}),
         Topic("scaling", 1, "executor:id or pool:name", "what to hold, or how many machines; with an epoch", compacted),
     ]  # fmt: skip
 

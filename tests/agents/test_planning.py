@@ -7,10 +7,11 @@ import pytest
 
 from agents.counts import class_of
 from agents.plan_classes import wanted_of
-from agents.planning import Demand, Host, Options, PoolNow, Snapshot, lanes, machines, moved
+from agents.planning import Options, lanes, machines, moved
 from registry.catalog import Catalog
 from registry.latency import Point
 from registry.records import Accuracy, Model, Pool, Profile, Step, Task, Variant
+from streams.plans import Demand, Host, PoolNow, Snapshot
 from streams.query import Requirements
 
 CLASS = "task=t slo=100 acc=0 cost=any prio=5"
