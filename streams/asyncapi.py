@@ -194,21 +194,9 @@ def _headers(rows: Iterable[HeaderRow], *, required: list[str]) -> dict[str, Any
 
 
 def _schemas() -> dict[str, Any]:
+    flowing = [Telemetry, RouterReport, PoolReport, PlannerReport, Arrivals, Forecast, PlanRecord, Decision]
     _, ours = msgspec.json.schema_components(
-        [
-            Telemetry,
-            RouterReport,
-            PoolReport,
-            PlannerReport,
-            Arrivals,
-            Forecast,
-            PlanRecord,
-            Decision,
-            ExecutorOrder,
-            PoolOrder,
-            ErrorBody,
-        ],  # fmt: skip
-        ref_template="#/components/schemas/{name}",
+        [*flowing, ExecutorOrder, PoolOrder, ErrorBody], ref_template="#/components/schemas/{name}"
     )
     output = {
         "type": "object",
