@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from agents.plan_classes import wanted_of
+from optimizer.assign import planned
 from optimizer.explain import bindings
 from optimizer.placement import place
 from optimizer.plan import Plan
@@ -40,6 +41,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     hysteresis: Hysteresis = Hysteresis()
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the lanes that are held would do for the same demand; `classes` as in a proposal."""
+
+    unserved_qps: float
+    objective: float
+    accuracy: float
+    classes: tuple[ClassPlan, ...]
+
+
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """What should be. Shapes: `hosts` lanes by executor and variant; `homeless` lanes that fit on none, by kind."""
 
@@ -54,6 +64,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     gap_usd_hour: float | None = None
     wall_s: float = 0.0
     homeless: dict[str, int] = {}
+    standing: Standing | None = None
 
 
 class PoolProposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +87,17 @@ def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Call
         problem = msgspec.structs.replace(problem, warm=())
         plan = solve(problem, budget_s=options.solve_s, clock=clock)
     hosts, homeless = _placed(snapshot, machines, problem, plan)
+    held = planned(
+        problem, plan.machines, [kind.resident for kind in problem.kinds], status="hint", method="hint"
+    )  # fmt: skip
     return Proposal(
         hosts=hosts, homeless=homeless, classes=_classes(plan, problem, machines, offered), status=plan.status,
         method=plan.method, objective=plan.terms.objective, accuracy=plan.terms.accuracy, usd_hour=plan.terms.usd_hour,
         bound=plan.bound, gap_usd_hour=plan.gap_usd_hour, wall_s=plan.wall_s,
+        standing=Standing(
+            unserved_qps=sum(held.unserved_qps), objective=held.terms.objective, accuracy=held.terms.accuracy,
+            classes=_classes(held, problem, machines, offered),
+        ),
     )  # fmt: skip
 
 
