@@ -32,6 +32,7 @@ WATERMARK_S = 2.0
 # reader that paused at the bound and resumed below it gave 70 records/s where 1,600 could be handled.
 FULL_POLL_S = 0.5  # a full reader looks for rebalances so often, and takes one record over the bound each time
 FULL_PAUSE_S = 5.0  # it pauses when it has been full for so long
+BEHIND_S = 0.25  # between two counts of what was not read
 BRISK_RECORDS, BRISK_S = 10, 0.1  # so many records within that time: 100 a second
 
 
@@ -119,6 +120,8 @@ class Reader(threading.Thread):
         self._stop_requested = threading.Event()
         self._seen_at = time.monotonic()
         self._suspect_until = 0.0
+        self.behind = 0  # records in the owned partitions that were not read yet, as far as the last fetches told
+        self._behind_at = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -127,20 +130,6 @@ class Reader(threading.Thread):
     @property
     def owned(self) -> list[int]:
         return sorted(self._prefixes)
-
-    @property
-    def behind(self) -> int:
-        """Records in the owned partitions that were not read yet, as far as the last fetches told."""
-        count = 0
-        for partition, prefix in tuple(self._prefixes.items()):
-            try:
-                where = TopicPartition(self.topic, partition)
-                low, high = self._consumer.get_watermark_offsets(where, cached=True)
-            except (KafkaException, RuntimeError):  # nothing is known of it yet, or the consumer is closed
-                continue
-            read = max(prefix.last + 1, prefix.begin, low)
-            count += max(0, high - read) if high >= 0 else 0
-        return count
 
     @property
     def brisk(self) -> bool:
@@ -236,7 +225,22 @@ class Reader(threading.Thread):
             self._suspect_until = now + self._session_s
             log.warning("reader was stopped for a while", extra={"seconds": round(now - self._seen_at, 2)})
         self._seen_at = now
+        if now - self._behind_at > BEHIND_S:
+            self._behind_at, self.behind = now, self._unread()
         return now
+
+    def _unread(self) -> int:
+        """Only for who has the turn: a consumer serves one thread at a time, and others wait out its poll."""
+        count = 0
+        for partition, prefix in tuple(self._prefixes.items()):
+            try:
+                where = TopicPartition(self.topic, partition)
+                low, high = self._consumer.get_watermark_offsets(where, cached=True)
+            except (KafkaException, RuntimeError):  # nothing is known of it yet, or the consumer is closed
+                continue
+            read = max(prefix.last + 1, prefix.begin, low)
+            count += max(0, high - read) if high >= 0 else 0
+        return count
 
     def _take(self) -> list[Taken]:
         """Wait a moment for a record, and take what is there with it."""

@@ -230,6 +230,30 @@ def test_full_reader_lets_its_owner_work_while_it_waits(kafka: KafkaSettings) ->
     assert more
 
 
+class OneThread(Consumer):
+    """Notes who asks it for anything but its making: a consumer serves one thread at a time, others wait for it."""
+
+    asking: set[str] = set()
+
+    def get_watermark_offsets(self, *args: Any, **options: Any) -> Any:
+        self.asking.add(threading.current_thread().name)
+        return super().get_watermark_offsets(*args, **options)
+
+
+def test_behind_is_counted_by_who_reads_and_told_to_anybody(kafka: KafkaSettings) -> None:
+    """While the reader is full, what it does not take is counted; asking for the count never waits for its poll."""
+    OneThread.asking = set()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.reader.Consumer", OneThread)
+        with Member(kafka, in_flight_max=3, batch_max=3) as member:
+            until(lambda: bool(member.reader.owned))
+            produce(kafka, range(20))
+            until(lambda: 10 < member.reader.behind <= 17)
+            asked = {member.reader.name}
+            member.finish(member.taken)
+    assert OneThread.asking == asked
+
+
 def test_finished_lists_are_committed_as_a_prefix(kafka: KafkaSettings) -> None:
     """Lists finished together, in any order, commit up to the first gap."""
     produce(kafka, range(30))
