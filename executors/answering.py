@@ -16,7 +16,7 @@ from executors.kept import Kept
 from executors.okheaders import Batch, common
 from executors.outlet import Outlet
 from executors.residency import Resident
-from streams.answers import refusal
+from streams.answers import Emulated, emulated, refusal
 from streams.claims import Claims
 from streams.clock import NEVER, wall_us
 from streams.contract import INTERNAL, Outcome
@@ -68,6 +68,7 @@ class Answering:
         attempts_max: int,
         outcomes: Counter[str],
         claims: Claims | None = None,
+        emulates: bool = False,
     ) -> None:
         self.outcomes = outcomes
         self._queries = kafka.topic("queries")
@@ -77,6 +78,7 @@ class Answering:
         self.finish = finish
         self._kept = kept
         self._attempts_max = attempts_max
+        self._emulates = emulates
         self._refused: deque[tuple[Held, KafkaError]] = deque()
 
     def ok(self, held: Held, served: Served, value: bytes, *, queued_us: int, now_us: int) -> None:
@@ -140,7 +142,8 @@ class Answering:
         """The answer of a query that did not run to its end here."""
         dispatch = held.dispatch
         topic = dispatch.reply_topic
-        self._send(held, refusal(dispatch, error, reply_topic=topic, now_us=wall_us(), duplicate=held.marked))
+        answer = refusal(dispatch, error, reply_topic=topic, now_us=wall_us(), duplicate=held.marked)
+        self._send(held, emulated(answer) if self._emulates else answer)
 
     def dead_letter(self, message: Message, prefix: Prefix, offset: int, error: HeadraceError) -> None:
         self.outcomes["dead-letter"] += 1
@@ -191,7 +194,8 @@ class Answering:
 
     def _answer(self, held: Held, ended: Ended, now_us: int) -> Answer:
         dispatch, served = held.dispatch, ended.served
-        return Answer(
+        kind = Emulated if self._emulates else Answer
+        return kind(
             query_id=dispatch.query_id,
             outcome=Outcome.OK,
             value=ended.value,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.answers import headers_of
+from streams.answers import Emulated, headers_of
 from streams.clock import to_ms
 from streams.contract import Outcome, Style
 from streams.outbox import Headers
@@ -25,8 +25,9 @@ class OkHeaders:
 
     __slots__ = ("_answer", "_forms", "_queue", "_queue_us")
 
-    def __init__(self, *, variant: str, accuracy: float | None) -> None:
-        self._answer = Answer(
+    def __init__(self, *, variant: str, accuracy: float | None, emulated: bool = False) -> None:
+        kind = Emulated if emulated else Answer
+        self._answer = kind(
             query_id="", outcome=Outcome.OK, value=b"", reply_topic="", variant=variant, accuracy=accuracy, batch=1
         )
         self._forms: dict[tuple[Style, bool], _Form] = {}

@@ -58,7 +58,7 @@ class Process:
         answering = Answering(
             kafka, self._outlet, finish=self._reader.finish,
             kept=Kept(count_max=settings.kept_max, bytes_max=settings.kept_bytes), attempts_max=settings.attempts_max,
-            outcomes=self._metrics.totals, claims=self._claims,
+            outcomes=self._metrics.totals, claims=self._claims, emulates=settings.emulated,
         )  # fmt: skip
         self._executor = Executor(
             settings, self._outlet, answering, self._reporter, self._metrics, self._reader, self._claims
@@ -176,8 +176,8 @@ def run(
 
 
 def _pin(settings: ExecutorSettings) -> None:
-    """Before any library starts threads, which inherit it."""
-    if settings.cpus:
+    """Before any library starts threads, which inherit it. An emulated machine has cores that are not here."""
+    if settings.cpus and not settings.emulated:
         try:
             os.sched_setaffinity(0, settings.cpus)
         except OSError as refused:

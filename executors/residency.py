@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from executors.alone import alone
+from executors.backends.emulated import emulate
 from executors.backends.open import open_backend
 from executors.backends.protocol import Backend
 from executors.finishing import Finish, finish
@@ -29,7 +30,7 @@ from executors.processing import Preparation, prepare
 from executors.settings import ExecutorSettings
 from registry.catalog import Catalog, Offer
 from registry.latency import LatencyProfile
-from registry.records import Model, Pool, Variant
+from registry.records import EMULATED, Model, Pool, Variant
 from registry.topic import Follower, publish
 from streams.errors import HeadraceError, StoreUnreachable
 from streams.settings import KafkaSettings
@@ -57,7 +58,6 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Loaded = Callable[[Resident, list[Backend], bool], None]
-Identity = tuple[Variant, Model]
 
 
 class Residency(threading.Thread):
@@ -83,12 +83,13 @@ class Residency(threading.Thread):
         self._kafka = kafka
         self._loaded = loaded
         self._unloaded = unloaded
-        self._machine = machine_kind()
+        self._machine = EMULATED if settings.emulated else machine_kind()
         self._memory_bytes = settings.memory_mb * 1_000_000 or memory_bound()
         self._here: dict[str, Want] = {}
         self._leaving: dict[str, int] = {}  # bytes of what was dropped and is not gone yet
         self._missing: tuple[str, ...] = ()
         self._tried: dict[str, object] = {}  # as it was when it was refused
+        self._emulated = 0  # instances so far
         self._postponed = False  # something was refused that may be there soon
         self._changes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._follower = Follower(kafka, lambda _catalog: self._changes.put(True))
@@ -184,7 +185,7 @@ class Residency(threading.Thread):
         asked = None if order is None else {lane.variant: lane for lane in order.lanes}
         found: dict[str, tuple[Want, Variant, Model]] = {}
         for name, variant in sorted(catalog.variants.items()):
-            if variant.hardware != mine.hardware or variant.width > mine.cores or not catalog.serves(variant):
+            if not self._fits(catalog, variant):
                 continue
             model = catalog.versions.model_of(variant)
             lane = None if asked is None else asked.get(name)
@@ -192,7 +193,7 @@ class Residency(threading.Thread):
                 continue
             most = mine.cores // variant.width
             want = Want(
-                identity=(variant, model),
+                identity=self._identity(catalog, variant, model),
                 lanes=most if lane is None else min(lane.lanes, most),
                 batch_max=0 if lane is None else lane.batch_max,
                 memory_bytes=self._memory_of(catalog, variant),
@@ -202,6 +203,17 @@ class Residency(threading.Thread):
             self.refused[name] = f"no such variant for {mine.hardware} with {mine.cores} cores in the registry"
         return found
 
+    def _fits(self, catalog: Catalog, variant: Variant) -> bool:
+        """Whether it could run here. What is emulated takes its time from its profile, and cannot be measured."""
+        mine = self._settings
+        if (variant.framework == EMULATED) != mine.emulated or (mine.emulated and not self._measured(catalog, variant)):
+            return False
+        return variant.hardware == mine.hardware and variant.width <= mine.cores and catalog.serves(variant)
+
+    def _identity(self, catalog: Catalog, variant: Variant, model: Model) -> tuple[object, ...]:
+        profile = catalog.profiles.get((variant.name, self._settings.pool)) if self._settings.emulated else None
+        return variant, model, profile
+
     def _matches(self, name: str) -> bool:
         return any(fnmatchcase(name, glob) for glob in self._settings.variants)
 
@@ -209,7 +221,7 @@ class Residency(threading.Thread):
         """Load a variant, or the instances that it lacks."""
         have = self._here.get(variant.name)
         lacking = max(0, want.lanes - (have.lanes if have is not None else 0))
-        backends = [open_backend(variant, model) for _ in range(lacking)]
+        backends = [self._open(catalog, variant, model) for _ in range(lacking)]
         self._profile(catalog, variant, model, backends)
         place = (variant.name, self._settings.pool)
         offer = next((o for o in catalog.offers() if (o.variant, o.pool) == place), None)
@@ -221,11 +233,19 @@ class Residency(threading.Thread):
             variant=variant, model=model, offer=offer, lanes=want.lanes,
             latency=offer.latency.capped(want.batch_max or offer.latency.batch_max),
             prepare=prepare(model.preprocess, model), finish=finish(model.postprocess, model),
-            headers=OkHeaders(variant=offer.variant, accuracy=offer.accuracy),
+            headers=OkHeaders(variant=offer.variant, accuracy=offer.accuracy, emulated=self._settings.emulated),
         )  # fmt: skip
         self._here[variant.name] = msgspec.structs.replace(want, memory_bytes=self._memory_of(catalog, variant))
         self._tried.pop(variant.name, None)
         self._loaded(resident, backends, have is not None)
+
+    def _open(self, catalog: Catalog, variant: Variant, model: Model) -> Backend:
+        mine = self._settings
+        if not mine.emulated:
+            return open_backend(variant, model)
+        self._emulated += 1
+        who = f"{mine.instance} {self._emulated}"
+        return emulate(variant, model, catalog.profiles.get((variant.name, mine.pool)), seed=mine.seed, who=who)
 
     def _profile(self, catalog: Catalog, variant: Variant, model: Model, backends: list[Backend]) -> None:
         """Load, and measure with all lanes busy if nobody has on such a machine."""

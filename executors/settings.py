@@ -41,6 +41,13 @@ class ExecutorSettings(BaseModel):
     window_drop: bool = Field(default=True, description="drop what would be late, so that the rest is in time")
     in_flight_max: int = Field(default=2_000, ge=1, le=1_000_000, description="records taken and not yet answered")
     preparing_threads: int = Field(default=1, ge=1, le=64, description="for images and other heavy payloads")
+    emulated: bool = Field(
+        default=False, description="load what a fleet file registered as emulated, and nothing else; see emulation.md"
+    )
+    boot_s: float = Field(
+        default=0.0, ge=0.0, le=3_600.0, description="that an emulated machine takes to start; of a real one: ignored"
+    )
+    seed: int = Field(default=0, ge=0, le=2**32, description="of the latencies that an emulated machine draws")
     measure_s: float = Field(default=1.0, ge=0.1, le=600.0, description="for the profile of a variant not measured yet")
     heartbeat_ms: int = Field(default=100, ge=20, le=10_000, description="between telemetry records at the most")
     telemetry_min_ms: int = Field(default=20, ge=0, le=10_000, description="between them at the least")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from streams.answers import Emulated
 from streams.clock import to_ms
 from streams.contract import Outcome
 from streams.errors import BadRecord
@@ -29,6 +30,8 @@ def answer_line(answer: Answer) -> str:
         parts.append(f"attempt {answer.attempt}")
     if answer.duplicate:
         parts.append("duplicate")
+    if isinstance(answer, Emulated):
+        parts.append("EMULATED")
     return "  ".join(parts)
 
 
@@ -47,6 +50,7 @@ def answer_json(answer: Answer) -> str:
         "attempt": answer.attempt,
         "missed": answer.missed,
         "duplicate": answer.duplicate or None,
+        "emulated": isinstance(answer, Emulated) or None,
         "claim": answer.claim,
         "value": msgspec.Raw(answer.value) if _is_json(answer.value) else answer.value.decode("utf-8", "replace"),
     }

@@ -9,7 +9,7 @@ from registry.intervals import sure
 from registry.latency import LatencyProfile
 from registry.lifecycle import Role
 from registry.lifecycle_fold import Versions
-from registry.records import Model, Pool, Profile, Record, RefusedVariant, Release, Task, Variant
+from registry.records import EMULATED, Model, Pool, Profile, Record, RefusedVariant, Release, Task, Variant
 
 HOUR_US = 3_600_000_000
 
@@ -56,6 +56,7 @@ class Catalog:
         self._refused: dict[str, tuple[int, RefusedVariant]] = {}
         self._published: dict[str, int] = {}  # variants, and when each was last written
         self._records = 0
+        self._real: tuple[int, frozenset[str]] = (-1, frozenset())  # as of which version, and tasks
 
     @property
     def refused(self) -> dict[str, RefusedVariant]:
@@ -94,9 +95,14 @@ class Catalog:
         self.version += 1
 
     def serves(self, variant: Variant) -> bool:
-        """Whether queries go to this variant: its version is stable or a canary, and its model is known."""
-        role = self.versions.role_of(variant)
-        return role in (Role.STABLE, Role.CANARY) and self.versions.model_of(variant) is not None
+        """Whether queries go to this variant: its version is stable or a canary, and its model is known.
+
+        None goes to an emulated one of a task that real ones serve: nobody asked for emulation there.
+        """
+        model = self._served(variant)
+        if model is None or variant.framework != EMULATED:
+            return model is not None
+        return model.task not in self._tasks_of_real()
 
     def offers(self) -> list[Offer]:
         """Every variant in service that has a model, a task and a profile, once per pool that it was measured for."""
@@ -131,6 +137,20 @@ class Catalog:
                 )
             )
         return menu
+
+    def _served(self, variant: Variant) -> Model | None:
+        role = self.versions.role_of(variant)
+        return self.versions.model_of(variant) if role in (Role.STABLE, Role.CANARY) else None
+
+    def _tasks_of_real(self) -> frozenset[str]:
+        """Tasks that a variant in service answers which is not emulated."""
+        version, tasks = self._real
+        if version != self.version:
+            version = self.version
+            real = [variant for variant in list(self.variants.values()) if variant.framework != EMULATED]
+            tasks = frozenset(model.task for each in real if (model := self._served(each)) is not None)
+            self._real = version, tasks
+        return tasks
 
     def _remove(self, key: str) -> None:
         kind, _, name = key.partition(":")

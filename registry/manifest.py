@@ -16,13 +16,14 @@ import msgspec
 import numpy as np
 
 from registry.generate import batch_max, name
-from registry.records import Framework, Model, Record, Task, Variant
+from registry.records import EMULATED, Framework, Model, Record, Task, Variant
 from streams.errors import ClientFault
 
 MANIFEST, TASKS = "model.json", "tasks.json"
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
 TENSORS = ("application/json", "application/x-npy")
 IMAGES = ("image/jpeg", "image/png")
+RUNNABLE = tuple(sorted({*get_args(Framework)} - {EMULATED}))  # emulated variants come from a fleet file alone
 
 
 class BadManifest(ClientFault):
@@ -67,7 +68,7 @@ def variants(model: Model) -> list[Variant]:
             batch_max=batch_max(model),
         )
         for framework in sorted(model.artifacts)
-        if framework in get_args(Framework)
+        if framework in RUNNABLE
     ]
 
 
@@ -120,8 +121,8 @@ def _wrong(model: Model) -> Iterable[str]:
 
 def _wrong_files(model: Model, folder: Path, verify: bool) -> Iterable[str]:
     for framework, artifact in model.artifacts.items():
-        if framework not in get_args(Framework):
-            yield f"artifacts.{framework}: the framework is not one of {', '.join(get_args(Framework))}"
+        if framework not in RUNNABLE:
+            yield f"artifacts.{framework}: the framework is not one of {', '.join(RUNNABLE)}"
             continue
         file = folder / artifact.path
         if not file.is_file():

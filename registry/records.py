@@ -5,14 +5,15 @@ Keys are `kind:id`. Fields are only ever added, with a default; unknown fields a
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from registry.latency import Point
 
 Hardware = Literal["cpu", "gpu", "inf1", "inf2"]
-Framework = Literal["onnxruntime", "torch", "stub"]
+Framework = Literal["onnxruntime", "torch", "stub", "emulated"]
+EMULATED: Final = "emulated"  # the framework of variants of a fleet file, and the machine of their profiles
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,10 @@ _CORRELATION = {
 _OUTCOME_OF_CODE = {"deadline_passed": Outcome.EXPIRED, "would_be_late": Outcome.EXPIRED}
 
 
+class Emulated(Answer, frozen=True, kw_only=True):
+    """An answer that nobody computed: an emulated variant only took as long as a model would have."""
+
+
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The value of every answer that is not ok, under the key `error`."""
 
@@ -79,6 +83,11 @@ def refusal(
     )
 
 
+def emulated(answer: Answer) -> Emulated:
+    """The same answer, marked as of an emulated fleet."""
+    return Emulated(**msgspec.structs.asdict(answer))
+
+
 def headers_of(answer: Answer) -> Headers:
     """The headers in the order of contract.ANSWER_HEADERS; CloudEvents attributes only if the query came so."""
     headers: Headers = [("query-id", answer.query_id), ("outcome", answer.outcome.value)]
@@ -100,6 +109,8 @@ def headers_of(answer: Answer) -> Headers:
         headers.append(("missed", answer.missed))
     if answer.duplicate:
         headers.append(("duplicate", "true"))
+    if isinstance(answer, Emulated):
+        headers.append(("emulated", "true"))
     if answer.claim is not None:
         headers.append((CLAIM, answer.claim))
     headers.append(("content-type", "application/json"))
@@ -130,8 +141,9 @@ def read_answer(headers: Iterable[tuple[str, bytes | None]], value: bytes | None
     Raises: ValueError on headers that are no answer's.
     """
     got = {name: value or b"" for name, value in headers}
+    kind = Emulated if got.get("emulated") == b"true" else Answer
     try:
-        return Answer(
+        return kind(
             query_id=got["query-id"].decode(),
             outcome=Outcome(got["outcome"].decode()),
             value=value or b"",

@@ -119,6 +119,7 @@ ANSWER_HEADERS = (
     HeaderRow("cost", "ce_cost", "", "USD of machine time that this answer used"),
     HeaderRow("missed", "ce_missed", "", "with on-miss: which requirement was given up"),
     HeaderRow("duplicate", "ce_duplicate", "", "true: another copy of this answer may have been sent before"),
+    HeaderRow("emulated", "ce_emulated", "", "true: no model ran; an emulated fleet answered, and means nothing by it"),
     HeaderRow(
         CLAIM, "ce_claimcheck", "", "the value was too large: it is in the store under this digest, and empty here"
     ),

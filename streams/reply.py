@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from streams import errors
-from streams.answers import ErrorBody, read_error
+from streams.answers import Emulated, ErrorBody, read_error
 from streams.clock import to_ms
 from streams.contract import Outcome
 from streams.errors import BadRecord, ClientFault, HeadraceError, ServerFault
@@ -81,6 +81,11 @@ class Reply(msgspec.Struct, frozen=True, dict=True, repr_omit_defaults=True):
     def duplicate(self) -> bool:
         """Another copy of this answer may have been sent before; it is as good as an unmarked one."""
         return self.answer.duplicate
+
+    @property
+    def emulated(self) -> bool:
+        """No model ran: an emulated fleet answered, and what the answer says means nothing."""
+        return isinstance(self.answer, Emulated)
 
     @property
     def traceparent(self) -> str | None:

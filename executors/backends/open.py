@@ -8,7 +8,7 @@ from pathlib import Path
 
 from executors.artifacts import Artifacts, Held
 from executors.backends.protocol import ArtifactBroken, Backend, BackendMissing
-from registry.records import Model, Variant
+from registry.records import EMULATED, Model, Variant
 from registry.store import ArtifactSettings
 
 EXTRA = {"onnxruntime": "onnx", "torch": "torch"}  # framework -> extra of the distribution
@@ -33,6 +33,8 @@ def open_backend(variant: Variant, model: Model) -> Backend:
     Raises: BackendMissing if this installation or machine cannot run it; ArtifactBroken if the file is nowhere, not
             the registered one, or would run code; StoreUnreachable; BadSettings on a stub that cannot be read.
     """
+    if variant.framework == EMULATED:
+        raise BackendMissing(f"{variant.name} is emulated: only an executor with [executor] emulated = true opens it")
     if variant.framework == "stub":
         from executors.backends.stub import Stub
 

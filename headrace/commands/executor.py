@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -43,5 +44,8 @@ def executor(
         open_store(settings.blobs)
         typer.echo(f"executor {settings.executor.instance}: settings and imports are in order; {artifacts(settings)}")
         return
-    claim(settings.executor.hardware, settings.executor.device)
+    if settings.executor.emulated:
+        time.sleep(settings.executor.boot_s)  # SIGTERM ends it at once, as it would a machine that boots
+    else:
+        claim(settings.executor.hardware, settings.executor.device)
     run(settings.executor, settings.kafka, settings.observe, settings.blobs)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.okheaders import OkHeaders, common
-from streams.answers import headers_of
+from streams.answers import emulated, headers_of
 from streams.clock import NEVER
 from streams.contract import Outcome, Style
 from streams.records import Answer, Dispatch
@@ -41,13 +41,14 @@ def plain(dispatch: Dispatch, *, latency_us: int, queue_us: int, size: int, cost
     st.lists(
         st.tuples(st.lists(st.tuples(dispatches, durations, durations)), st.integers(1, 99), st.floats(0, 1)),
         max_size=4,
-    )
+    ),
+    st.booleans(),
 )
 def test_okheaders_are_headers_of_the_answer(
-    batches: list[tuple[list[tuple[Dispatch, int, int]], int, float]],
+    batches: list[tuple[list[tuple[Dispatch, int, int]], int, float]], emulates: bool
 ) -> None:
     """Of any common queries, in any order and in batches of any size: nothing of one answer shows in another."""
-    made = OkHeaders(variant="v", accuracy=0.8125)
+    made = OkHeaders(variant="v", accuracy=0.8125, emulated=emulates)
 
     for queries, size, cost_usd in batches:
         batch = made.batch(size, cost_usd)
@@ -58,7 +59,7 @@ def test_okheaders_are_headers_of_the_answer(
         ]
         for dispatch, latency_us, queue_us, headers in got:
             answer = plain(dispatch, latency_us=latency_us, queue_us=queue_us, size=size, cost_usd=cost_usd)
-            assert headers == headers_of(answer)
+            assert headers == headers_of(emulated(answer) if emulates else answer)
 
 
 @given(dispatches)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.answers import error_value, headers_of, outcome_of, read_answer, read_error, refusal
+from streams.answers import emulated, error_value, headers_of, outcome_of, read_answer, read_error, refusal
 from streams.contract import ANSWER_HEADERS, OUTCOMES, Outcome, Style, TargetKind
 from streams.errors import DeadlinePassed, HeadraceError, ModelFailed, NoExecutor, UnknownTarget, WouldBeLate
 from streams.query import Malformed, Query, Requirements
@@ -38,6 +38,7 @@ ANSWERS = st.builds(
     missed=st.none() | TEXT,
     duplicate=st.booleans(),
 )
+ANSWERS = ANSWERS | ANSWERS.map(emulated)
 
 
 def sent(answer: Answer) -> list[tuple[str, bytes | None]]:
