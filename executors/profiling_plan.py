@@ -11,7 +11,7 @@ from registry.catalog import Catalog
 from registry.latency import Point
 from registry.lifecycle import Role
 from registry.predict import Known
-from registry.records import Hardware, Model, Profile, Variant
+from registry.records import EMULATED, Hardware, Model, Profile, Variant
 
 FAST_US = 4_000  # a time slice of the scheduler: the p99 of what takes less is the machine's rather than the model's
 FEW_S = 1.0  # of a variant; under it the two ends alone are measured, the rest is predicted
@@ -51,7 +51,7 @@ def plan(
     due, held = [], []
     for name, variant in sorted(catalog.variants.items()):
         model = catalog.versions.model_of(variant)
-        if model is None or variant.hardware != hardware or variant.width > cores:
+        if model is None or variant.hardware != hardware or variant.width > cores or variant.framework == EMULATED:
             continue
         if catalog.versions.role_of(variant) is Role.RETIRED:
             continue

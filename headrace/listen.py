@@ -1,15 +1,15 @@
-"""What the fleet says of itself, heard for a moment: telemetry of executors, signs of life of routers."""
+"""What the fleet says of itself, heard for a moment: executors, routers, provisioners and planners."""
 
 from __future__ import annotations
 
 import time
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, assert_never
 
 from confluent_kafka import KafkaException
 
 from streams.errors import Unreachable
 from streams.hearing import Hearing
-from streams.records import RouterReport, Telemetry
+from streams.records import PlannerReport, PoolReport, RouterReport, Telemetry
 from streams.settings import KafkaSettings
 
 BACK_MS = 2_000  # how far back to start: a few heartbeats of everyone
@@ -20,6 +20,8 @@ class Heard(NamedTuple):
 
     executors: dict[str, Telemetry]
     routers: dict[str, RouterReport]
+    pools: dict[str, PoolReport]
+    planners: dict[str, PlannerReport]
 
     @property
     def ready(self) -> list[Telemetry]:
@@ -35,7 +37,7 @@ class Ear:
 
         Raises: Unreachable if the cluster does not answer, or has no such topic.
         """
-        self.heard = Heard({}, {})
+        self.heard = Heard({}, {}, {}, {})
         try:
             self._hearing = Hearing(kafka, back_ms=BACK_MS)
         except KafkaException as silent:
@@ -47,10 +49,17 @@ class Ear:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             for word in self._hearing.listen(left):
-                if isinstance(word, RouterReport):
-                    self.heard.routers[word.router] = word
-                elif isinstance(word, Telemetry):
-                    self.heard.executors[word.executor] = word
+                match word:
+                    case RouterReport():
+                        self.heard.routers[word.router] = word
+                    case Telemetry():
+                        self.heard.executors[word.executor] = word
+                    case PoolReport():
+                        self.heard.pools[word.pool] = word
+                    case PlannerReport():
+                        self.heard.planners[word.planner] = word
+                    case _:
+                        assert_never(word)
         return self.heard
 
     def close(self) -> None:

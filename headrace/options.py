@@ -27,7 +27,11 @@ def kafka_of(loaded: Loaded) -> KafkaSettings:
     """The cluster that is configured; without one, that of the `headrace up` which runs on this state folder."""
     kafka = loaded.settings.kafka
     here = None if loaded.cluster_given else state.read(loaded.settings.up.state)
-    return kafka if here is None else kafka.model_copy(update={"bootstrap": here.bootstrap, "prefix": here.prefix})
+    if here is None:
+        return kafka
+    return kafka.model_copy(
+        update={"bootstrap": here.bootstrap, "prefix": here.prefix, "pools": here.pools or kafka.pools}
+    )
 
 
 def configure(config: Path | None, pairs: list[str] | None, level: logs.Level, **flags: dict[str, Any]) -> Loaded:

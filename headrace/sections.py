@@ -32,6 +32,9 @@ class UpSettings(BaseModel):
     )
     routers: int = Field(default=1, ge=0, le=16, description="more than one pays from 16 executors a router on")
     pool: str = Field(default="cpu", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$", description="which the executors join")
+    control: bool = Field(
+        default=False, description="forecaster, planner and a provisioner of at most so many executors decide what runs"
+    )
     models: Path | None = Field(default=None, description="folder of model manifests; unset: the examples, if built")
     remember_profiles: bool = Field(default=True, description="of this machine, in the user's cache")
     state: Path = Field(default=Path(".headrace"), description="folder for logs and for what `status` reads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
@@ -12,12 +13,16 @@ from types import TracebackType
 from typing import Self
 
 from headrace import state
+from headrace.control import forget_counts, measure_missing
+from headrace.fleet_file import Fleet
 from headrace.listen import Ear, Heard
 from headrace.profiles import remember, remembered
-from headrace.roles import roles
+from headrace.readiness import Awaited, lacking
+from headrace.roles import FORECASTS, provisioned, roles
 from headrace.settings import Loaded
 from headrace.supervise import Supervisor
 from registry import topic
+from registry.emulation import leftovers
 from registry.lifecycle_shell import admitted
 from registry.records import Record, Variant
 from streams import topics
@@ -40,10 +45,10 @@ class NotReady(ServerFault):
 
 
 class Stack:
-    """A broker (unless a cluster is configured), the topics, the registered records, routers and executors.
+    """A broker (unless a cluster is configured), the topics, the registered records, and the processes of roles.py.
 
     Use it as a context manager: whatever happens, all that it started is stopped, the broker last. `tell` hears
-    each step in one line.
+    each step in one line. With a `fleet`, `loaded` has its flags, and `records` are of it (fleet_records.py).
     """
 
     def __init__(
@@ -54,12 +59,16 @@ class Stack:
         records: Iterable[Record],
         tell: Tell,
         prepare: Prepare = lambda _kafka: (),
+        fleet: Fleet | None = None,
+        fleet_file: Path | None = None,
     ) -> None:
+        """fleet_file: where it was read, for `status` to say."""
         self._loaded = loaded
         self._config = config
         self._records = list(records)
         self._tell = tell
         self._prepare = prepare
+        self._fleet, self._fleet_file = fleet, fleet_file
         self._open = ExitStack()
         self.broker: LocalBroker | None = None
         self.supervisor: Supervisor | None = None
@@ -83,28 +92,30 @@ class Stack:
         self._stop()
 
     def wait_ready(self, timeout_s: float = READY_S) -> Heard:
-        """Until every router and executor has been heard of, and the executors own slots.
+        """Until every router, executor and provisioner has been heard of, a planner leads, and executors own slots.
 
-        Raises: NotReady.
+        What an emulated machine takes to boot and load comes on top of `timeout_s`. Raises: NotReady.
         """
         up = self._loaded.settings.up
+        timeout_s += 0.0 if self._fleet is None else self._fleet.start_s
+        awaited = self._awaited()
         now = time.monotonic()
         end, told, tell_at = now + timeout_s, "", now + TELL_S
         with Ear(self.kafka) as ear:
             while True:
                 heard = ear.listen(0.1)
-                if len(heard.ready) >= up.executors and len(heard.routers) >= up.routers:
+                lacks = lacking(heard, awaited)
+                if not lacks:
                     if up.remember_profiles:
                         remember(topic.read(self.kafka))
                     return heard
                 self.require_hope()
-                if time.monotonic() > tell_at and (news := self._loading(heard)) != told:
+                if time.monotonic() > tell_at and (news := self._loading(heard, lacks)) != told:
                     told, tell_at = news, time.monotonic() + TELL_S
                     self._tell(news)
                 if time.monotonic() > end:
                     raise NotReady(
-                        f"after {timeout_s:g} s {len(heard.routers)} of {up.routers} routers and {len(heard.ready)} "
-                        f"of {up.executors} executors are ready; their logs are in {self._state / state.LOGS}"
+                        f"after {timeout_s:g} s: {', '.join(lacks)}; the logs are in {self._state / state.LOGS}"
                     )
 
     def require_hope(self) -> None:
@@ -114,8 +125,19 @@ class Stack:
             if process.given_up:
                 raise NotReady(f"{process.name} ended again and again; its log {process.log} says why")
 
-    def _loading(self, heard: Heard) -> str:
+    def _awaited(self) -> Awaited:
+        settings = self._loaded.settings
+        pools = provisioned(self._loaded, self._fleet)
+        serving = settings.up.control or bool(settings.executor.variants)
+        return Awaited(
+            settings.up.routers, 0 if pools else settings.up.executors, pools, planner=settings.up.control,
+            serving=serving,
+        )  # fmt: skip
+
+    def _loading(self, heard: Heard, lacks: list[str]) -> str:
         """How far the executors are; importing a framework and measuring a variant take seconds each."""
+        if provisioned(self._loaded, self._fleet):
+            return f"waiting: {', '.join(lacks)}"
         globs = self._loaded.settings.executor.variants
         names = [record.name for record in self._records if isinstance(record, Variant)]
         wanted = sum(any(fnmatchcase(name, glob) for glob in globs) for name in names)
@@ -139,14 +161,12 @@ class Stack:
             self.kafka = self.kafka.model_copy(update={"bootstrap": self.broker.bootstrap})
         self._tell(f"Kafka at {self.kafka.bootstrap}")
         self._tell(f"{len(topics.create(self.kafka))} changes to topics with prefix {self.kafka.prefix}")
-        known = remembered(self._records) if settings.up.remember_profiles else []
-        if self._records:
-            records = admitted(topic.read(self.kafka), self._records)
-            count = topic.publish(self.kafka, [*records, *known])
-            self._tell(f"registered {count} records, {len(known)} of them profiles measured earlier")
+        self._register()
         self._records += self._prepare(self.kafka)
+        if settings.up.control:
+            self._prepare_control()
         self.supervisor = Supervisor(
-            roles(self._loaded, config=self._config, bootstrap=self.kafka.bootstrap),
+            roles(self._loaded, config=self._config, bootstrap=self.kafka.bootstrap, fleet=self._fleet),
             logs=logs,
             restarts_max=settings.up.restarts_max,
             stop_s=settings.up.stop_s,
@@ -154,11 +174,31 @@ class Stack:
         )
         self._open.callback(self._stop_roles)
         self.supervisor.launch()
-        self._tell(f"started {settings.up.routers} router(s) and {settings.up.executors} executor(s)")
+        kinds = Counter(process.name.rpartition("-")[0] for process in self.supervisor.running())
+        kinds["provisioner"] = len(provisioned(self._loaded, self._fleet))
+        self._tell(f"started {', '.join(f'{count} {kind}(s)' for kind, count in kinds.items() if count)}")
+
+    def _register(self) -> None:
+        known = remembered(self._records) if self._loaded.settings.up.remember_profiles else []
+        if not self._records:
+            return
+        catalog = topic.read(self.kafka)
+        count = topic.publish(self.kafka, [*admitted(catalog, self._records), *known])
+        if self._fleet is not None and (old := leftovers(catalog, self._records)):
+            topic.forget(self.kafka, old)
+        self._tell(f"registered {count} records, {len(known)} of them profiles measured earlier")
+
+    def _prepare_control(self) -> None:
+        """A planner chooses among what has a profile, so that has to be there before it; and it begins anew where the
+        forecaster's last counts are of a cluster that is gone."""
+        if self.broker is not None and self._loaded.settings.broker.data is None:
+            forget_counts(self._state / FORECASTS)
+        if self._fleet is None:
+            measure_missing(self._loaded, self.kafka, self._tell)
 
     def _stop_roles(self) -> None:
         assert self.supervisor is not None
-        self._tell("stopping: routers first, then executors finish what they have")
+        self._tell("stopping: routers first, then those who decide, then executors finish what they have")
         for name in self.supervisor.stop():
             self._tell(f"{name} did not drain within {self._loaded.settings.up.stop_s:g} s and was killed")
 
@@ -183,6 +223,8 @@ class Stack:
                 prefix=self.kafka.prefix,
                 config=None if self._config is None else str(self._config.resolve()),
                 local_broker=self.broker is not None,
+                pools=self.kafka.pools,
+                fleet=None if self._fleet_file is None else str(self._fleet_file.resolve()),
                 processes=tuple(processes),
             ),
         )

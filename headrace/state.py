@@ -50,6 +50,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     config: str | None
     local_broker: bool
+    pools: tuple[str, ...] = ()
+    fleet: str | None = None  # the file, if the fleet is emulated
     processes: tuple[Process, ...] = ()
 
 

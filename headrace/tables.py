@@ -11,6 +11,7 @@ from headrace.lag import Lag
 from headrace.listen import Heard
 from headrace.state import Process
 from registry.catalog import Catalog
+from registry.records import EMULATED
 from streams.clock import to_ms, wall_us
 from streams.records import Telemetry
 
@@ -43,6 +44,18 @@ def fleet(heard: Heard) -> Table:
     for name, report in sorted(heard.routers.items()):
         if report.state != "gone":
             table.add_row(name, "router", report.state, "", "", "", "", "", "", _age(report.sent_us))
+    for name, planner in sorted(heard.planners.items()):
+        state = "leads" if planner.leads else "stands by"
+        table.add_row(name, "planner", f"{state}, epoch {planner.epoch}", *[""] * 6, _age(planner.sent_us))
+    return table
+
+
+def pools(heard: Heard) -> Table:
+    """Pools that have a provisioner, and their machines."""
+    table = _table("machines", "pool", "wanted", "ready", "booting", "draining", "least", "most", "epoch", "state")
+    for name, report in sorted(heard.pools.items()):
+        counts = (report.wanted, report.ready, report.booting, report.draining, report.least, report.most, report.epoch)
+        table.add_row(name, *map(str, counts), "failing" if report.failing else "")
     return table
 
 
@@ -69,11 +82,13 @@ def catalogue(catalog: Catalog, heard: Heard) -> Table:
         if model is None:
             continue
         for pool in catalog.pools.values():
+            if pool.hardware != variant.hardware:
+                continue
             offer = offers.get((variant.name, pool.name))
             without = "no profile" if catalog.serves(variant) else catalog.versions.role_of(variant).value
             figures = (f"{to_ms(offer.latency.p50_us[1]):.2f}", f"{offer.cost_usd:.2g}") if offer else (without, "")
             known = variant.accuracy or model.accuracy
-            accuracy = (f"{known.value:.1%}", known.provenance)
+            accuracy = (f"{known.value:.1%}", EMULATED if variant.framework == EMULATED else known.provenance)
             count = str(resident[variant.name, pool.name])
             row = (variant.name, model.task, pool.name, *accuracy, *figures, count)
             rows.append((model.task, known.value, row))

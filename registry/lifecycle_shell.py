@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from registry.catalog import Catalog
+from registry.emulation import require_apart
 from registry.lifecycle import ReleaseConflict, opening, replace
 from registry.records import Model, Record, Release, Variant
 from registry.topic import Follower, forget, publish
@@ -61,9 +62,10 @@ def admitted(catalog: Catalog, records: Iterable[Record]) -> list[Record]:
     The first version of a model answers at once, and a further one waits for `canary` or `promote`; unless its variants
     have the names of the stable version's, as those of a new build do: then it takes that one's place, for nothing is
     left of it to go on with.
-    Raises: ReleaseRefused if several versions stand there and no release says which answers.
+    Raises: ReleaseRefused if several versions stand there and no release says which answers; EmulationMixed.
     """
     given = list(records)
+    require_apart(catalog, given)
     made: dict[str, Release] = {}
     for record in given:
         if not isinstance(record, Model) or record.name in made:

@@ -51,6 +51,9 @@ def status(
                     "processes": [] if here is None else here.processes,
                     "executors": list(heard.executors.values()),
                     "routers": list(heard.routers.values()),
+                    "pools": list(heard.pools.values()),
+                    "planners": list(heard.planners.values()),
+                    "fleet": None if here is None else here.fleet,
                     "lag": [lag._asdict() for lag in behind],
                     "tasks": sorted(catalog.tasks),
                     "variants": sorted(catalog.variants),
@@ -61,9 +64,13 @@ def status(
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"Kafka at {kafka.bootstrap}, prefix {kafka.prefix}")
     if here is not None:
+        if here.fleet is not None:
+            console.print(f"EMULATED: no model runs on the machines of {here.fleet}, and their answers mean nothing")
         console.print(tables.processes(here.processes))
     else:
         console.print("nothing was started here by `headrace up`")
     console.print(tables.fleet(heard) if heard.executors or heard.routers else "nobody is heard on the fleet topic")
+    if heard.pools:
+        console.print(tables.pools(heard))
     console.print(tables.lag(behind))
     console.print(tables.catalogue(catalog, heard) if catalog.variants else "nothing is registered")

@@ -22,7 +22,8 @@ def test_fleet_shows_the_slowest_lane_and_whether_that_is_old() -> None:
 
     well, slow = LaneReport(variant="a"), LaneReport(variant="b", drift=3.0)
     old = LaneReport(variant="b", drift=3.0, doubt=1)
-    heard = Heard({t.executor: t for t in (says("e1", well), says("e2", well, slow), says("e3", old), says("e4"))}, {})
+    words = (says("e1", well), says("e2", well, slow), says("e3", old), says("e4"))
+    heard = Heard({word.executor: word for word in words}, {}, {}, {})
 
     assert column(heard, "name") == ["e1", "e2", "e3", "e4"]
     assert column(heard, "drift") == ["1.00", "3.00", "3.00?", "-"]
