@@ -15,7 +15,7 @@ from headrace.settings import Loaded, load
 from registry.catalog import Catalog
 from registry.emulation import EmulationMixed, leftovers, require_apart
 from registry.latency import Point
-from registry.records import Accuracy, Artifact, Model, Profile, Step, Variant
+from registry.records import Accuracy, Artifact, Model, Profile, Record, Step, Variant
 from streams.records import PlannerReport, PoolReport, RouterReport, Telemetry
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fleets"
@@ -197,7 +197,7 @@ def test_roles_with_control_have_one_provisioner_in_the_place_of_executors() -> 
     assert not own.executor.emulated
 
 
-REAL = [
+REAL: list[Record] = [
     Model(
         name="real", task="t", version="1", accuracy=Accuracy(value=0.9, provenance="published"), input_name="x",
         input_shape=(4,), input_dtype="float32", output_name="y", preprocess=Step(name="tensor"),
