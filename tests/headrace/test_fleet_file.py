@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_read_examples_make_catalogues_in_which_every_variant_is_offered(path: P
 
     assert {offer.variant for offer in catalog.offers()} == set(catalog.variants)
     assert {offer.task for offer in catalog.offers()} == set(catalog.tasks)
+
+
+def test_read_file_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    """It is copied from there."""
+    page = (EXAMPLES.parents[1] / "docs" / "emulation.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+
+    assert read(written(tmp_path, text)).source == "invented"
 
 
 def test_records_are_what_the_file_says(fleet: Fleet) -> None:
