@@ -226,7 +226,7 @@ class RouterState:
 
     def _publish_counts(self, second: int) -> None:
         assert self.router is not None
-        for arrivals in self.router.counts.complete(before_second=second - 1):
+        for arrivals in self.router.counts.complete(before_second=second):
             self._send("arrivals", encode(arrivals), key=arrivals.klass.encode())
 
     def _send(self, topic: str, value: bytes, *, key: bytes) -> None:
