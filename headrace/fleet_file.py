@@ -1,9 +1,10 @@
 """A fleet file: pools of machines that are not here, and models that nobody has, to be rehearsed on this machine.
 
-    fleet = read(Path("fleet.toml"))                       # checked; BadFleet names every violation
-    loaded = load(config, flags=fleet.flags(control=True)) # settings in which its pools stand (headrace.settings.load)
-    with Stack(loaded, config=config, fleet=fleet, records=records_of(fleet), tell=print) as stack:
-        stack.wait_ready(); stack.kafka; stack.supervisor  # as with any other stack
+    fleet = read(Path("fleet.toml"))                        # checked; BadFleet names every violation
+    loaded = load(config, flags=fleet.flags(control=True))  # headrace.settings: in which its pools stand
+    records = records_of(fleet)                             # headrace.fleet_records: what it registers
+    with Stack(loaded, config=config, fleet=fleet, records=records, tell=print) as stack:
+        stack.wait_ready()                                  # then stack.kafka, stack.supervisor as with any other
 
 `control=False` starts no planner and no forecaster: each pool has its `first` machines, or as many as an order on
 `scaling` says, and executors load all that fits them, or what orders say (`--set executor.variants=` loads nothing

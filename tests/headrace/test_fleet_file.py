@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from executors.settings import ExecutorSettings
+from headrace.control import unmeasured
 from headrace.fleet_file import BadFleet, Fleet, read
 from headrace.fleet_records import records_of
 from headrace.listen import Heard
@@ -251,6 +253,23 @@ def test_leftovers_are_emulated_variants_that_the_file_no_longer_has(fleet: Flee
     kept = [r for r in records_of(fleet) if "gpu" not in r.key]
 
     assert leftovers(catalog, kept) == ["profile:m/emulated-fp16-gpu@gpu", "variant:m/emulated-fp16-gpu"]
+
+
+def test_unmeasured_are_real_variants_in_service_without_a_profile_of_such_a_machine(fleet: Fleet) -> None:
+    """Nothing emulated, nothing too wide for a machine, and not what was measured on one like it."""
+    catalog = Catalog()
+    for record in (*records_of(fleet), *REAL):
+        catalog.add(record)
+    catalog.add(Variant(name="real/wide", model="real", framework="torch", width=2))
+
+    def names(machine: str, cores: int = 1) -> list[str]:
+        return unmeasured(catalog, ExecutorSettings(), cores=cores, machine=machine)
+
+    before = names("EPYC"), names("EPYC", cores=2)
+    catalog.add(Profile(variant="real/torch", pool="cpu", machine="EPYC", points=(Point(batch=1, p50_us=1, p99_us=1),)))
+
+    assert before == (["real/torch"], ["real/torch", "real/wide"])
+    assert (names("EPYC"), names("Xeon")) == ([], ["real/torch"])
 
 
 def test_lacking_names_what_is_not_there_until_all_is() -> None:
