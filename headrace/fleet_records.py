@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.fleet_file import CurvePart, Fleet, VariantPart
+from headrace.fleet_parts import CurvePart, Fleet, VariantPart
 from registry.latency import Point
 from registry.records import EMULATED, Accuracy, Model, Pool, Profile, Record, Step, Task, Variant
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from headrace.fleet_file import Fleet, PoolPart
+from headrace.fleet_parts import Fleet, PoolPart
 from headrace.layers import DELIMITER, PREFIX
 from headrace.settings import Loaded
 from headrace.show import toml

@@ -14,7 +14,7 @@ from typing import Self
 
 from headrace import state
 from headrace.control import forget_counts, measure_missing
-from headrace.fleet_file import Fleet
+from headrace.fleet_parts import Fleet
 from headrace.listen import Ear, Heard
 from headrace.profiles import remember, remembered
 from headrace.readiness import Awaited, lacking

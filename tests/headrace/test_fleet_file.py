@@ -121,6 +121,47 @@ def test_read_bad_parts_names_every_violation(tmp_path: Path) -> None:
         assert place in told
 
 
+def test_read_parts_that_are_wrong_do_not_hide_what_is_wrong_between_the_others(tmp_path: Path) -> None:
+    """In the same pass; and nothing follows from a part that is wrong."""
+    text = (
+        TEXT.replace("cores = 2\nprice_usd_hour = 0.1", "cores = 0")
+        + """
+    [models.n]
+    task = "u"
+    accuracy = 0.5
+    variants = [{ pool = "gpx", curve = "line", load_s = -1 }, { pool = "gpu", width = 3, curve = "lime" }]
+    """
+    )
+
+    with pytest.raises(BadFleet) as refused:
+        read(written(tmp_path, text))
+
+    assert str(refused.value).splitlines()[1:] == [
+        "pools.cpu.cores = 0: should be greater than or equal to 1", "pools.cpu.price_usd_hour is missing",
+        "models.n.variants[0].load_s = -1: should be greater than or equal to 0",
+        "models.n.variants[1]: width = 3: a machine of gpu has 2 cores",
+        "models.n.variants[1]: width = 3: on gpu a lane is 1 wide",
+        "models.n.variants[1]: curve = 'lime' is none of curves; did you mean line?",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("pools = 3\nmodels = {}", "pools = 3: should be"),
+        ("[pools.cpu]\nprice_usd_hour = 1", "models is missing"),
+        (TEXT.replace("[pools.gpu]", "[pools.Gpu]"), "pools.Gpu.[key] = 'Gpu': String should match"),
+        (TEXT.replace("[models.m]", "[models.m]\nvariants = 7\n[models.n]"), "models.m.variants = 7: should be"),
+    ],
+)
+def test_read_file_of_another_shape_is_refused(tmp_path: Path, text: str, line: str) -> None:
+    """Also where nothing can be said of the rest."""
+    with pytest.raises(BadFleet) as refused:
+        read(written(tmp_path, text))
+
+    assert line in str(refused.value)
+
+
 def test_read_parts_that_do_not_fit_together_names_every_violation(tmp_path: Path) -> None:
     """Names that nothing has, widths and memory that no machine has, latencies that contradict themselves."""
     text = """
