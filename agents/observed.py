@@ -1,12 +1,14 @@
-"""The level of each class's rate by the counts themselves: for classes that nobody forecasts yet. Pure."""
+"""The level of each class's rate by the counts themselves, for what nobody forecasts, or no forecast saw. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from streams.records import Arrivals
 
 WINDOW_S = 10
+RECENT_S = 2  # whole seconds in which a burst shows
 CLASSES_MAX = 4_096
 
 
@@ -31,20 +33,31 @@ class Observed:
         self._seconds.append((arrivals.second, {arrivals.klass: arrivals.count}))
 
     def levels(self, *, now_s: int) -> dict[str, float]:
-        """Queries a second by class: the mean of the window, or of what of it a class has been there.
+        """Queries a second by class: the mean of the window, or of the last RECENT_S if that is surely higher.
 
-        A class that began a second ago has had one second; the mean over all of the window would call it small.
+        The mean counts from a class's first second in the window: over all of it, what began a second ago would be
+        small. Surely: by more than the standard deviation of a Poisson count.
         """
         self._seconds = deque(each for each in self._seconds if each[0] >= now_s - WINDOW_S)
         total: dict[str, int] = {}
+        recent: dict[str, int] = {}
         first: dict[str, int] = {}
         newest = max((second for second, _ in self._seconds), default=now_s)
         for second, counts in self._seconds:
             for klass, count in counts.items():
                 total[klass] = total.get(klass, 0) + count
                 first[klass] = min(second, first.get(klass, second))
-        return {klass: count / (newest - first[klass] + 1) for klass, count in total.items()}
+                if second > newest - RECENT_S:
+                    recent[klass] = recent.get(klass, 0) + count
+        return {
+            klass: max(count / (newest - first[klass] + 1), (_surely(recent.get(klass, 0))) / RECENT_S)
+            for klass, count in total.items()
+        }
 
     def forget(self, *, before_s: int) -> None:
         """Drop classes that had nothing since."""
         self.last = {klass: second for klass, second in self.last.items() if second >= before_s}
+
+
+def _surely(count: int) -> float:
+    return count - math.sqrt(count)

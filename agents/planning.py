@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from agents.plan_classes import wanted_of
+from agents.plan_holding import held_as
 from optimizer.assign import planned
 from optimizer.explain import bindings
 from optimizer.placement import place
@@ -81,7 +82,9 @@ def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Call
     machines = _machines(snapshot, catalog, {pool.pool: pool for pool in snapshot.pools})
     offered = _menu(snapshot, catalog, machines)
     asked = [each for demand in snapshot.demands if (each := _wanted(demand, demand.near, options)) is not None]
-    problem = with_machines(_problem(machines, offered, asked, options), tuple(m.machines_now for m in machines))
+    problem = with_machines(
+        _problem(snapshot, machines, offered, asked, options), tuple(m.machines_now for m in machines)
+    )
     plan = solve(problem, budget_s=options.solve_s, clock=clock)
     if plan.status == "infeasible" and problem.warm:  # no room for every task: those that are asked for come first
         problem = msgspec.structs.replace(problem, warm=())
@@ -133,7 +136,7 @@ def _needed(
         each for demand, rate in zip(snapshot.demands, rates, strict=True)
         if (each := _wanted(demand, rate, options)) is not None
     ]  # fmt: skip
-    plan = solve(_problem(fleet, offered, asked, options), budget_s=options.solve_s, clock=clock)
+    plan = solve(_problem(snapshot, fleet, offered, asked, options), budget_s=options.solve_s, clock=clock)
     if plan.status == "infeasible":
         return {machine.pool: machine.machines_now for machine in fleet}
     return {machine.pool: count for machine, count in zip(fleet, plan.machines, strict=True)}
@@ -173,19 +176,23 @@ def _menu(snapshot: Snapshot, catalog: Catalog, machines: Iterable[Machine]) -> 
         if all(variant in host.failed for host in mine)
     }
     offers = [offer for offer in catalog.offers() if (offer.variant, offer.pool) not in hopeless]
-    resident: dict[tuple[str, str, int], int] = {}
-    offered = menu(offers, catalog.profiles, machines)
-    for at in {(lane.offer.variant, lane.offer.pool) for lane in offered}:
-        count = sum(host.held.get(at[0], 0) for host in hosts[at[1]])
-        if count:  # what is loaded runs in any batch: it counts as the largest, which nothing dominates
-            resident[*at, max(lane.batch for lane in offered if (lane.offer.variant, lane.offer.pool) == at)] = count
-    return menu(offers, catalog.profiles, machines, resident=resident)
+    return menu(offers, catalog.profiles, machines)
 
 
-def _problem(machines: list[Machine], offered: list[LaneOf], asked: list[Wanted], options: Options) -> Problem:
+def _problem(
+    snapshot: Snapshot, machines: list[Machine], offered: list[LaneOf], asked: list[Wanted], options: Options
+) -> Problem:
+    classes = classes_of(asked, offered, reserve_us=options.reserve_us)
+    held: dict[tuple[str, str], int] = {}
+    for host in snapshot.hosts:
+        for variant, lanes_ in host.held.items():
+            held[variant, host.pool] = held.get((variant, host.pool), 0) + lanes_
+    resident = held_as(offered, classes, held)
     made = Problem(
-        pools=pools_of(machines), kinds=tuple(lane.kind for lane in offered),
-        classes=classes_of(asked, offered, reserve_us=options.reserve_us),
+        pools=pools_of(machines), classes=classes,
+        kinds=tuple(
+            msgspec.structs.replace(lane.kind, resident=resident.get(j, 0)) for j, lane in enumerate(offered)
+        ),
         resources=("cores", "memory_mib", "device_units"), warm=_warm(offered) if options.warm else (),
     )  # fmt: skip
     return preset(made, options.preset, budget_usd_hour=options.budget_usd_hour, gamma=options.gamma)

@@ -42,10 +42,15 @@ def catalog(*models: tuple[str, float, float]) -> Catalog:
 
 
 def snapshot(
-    rate: float, *hosts: Host, measured: float | None = None, far: float | None = None, pool: PoolNow | None = None
+    rate: float,
+    *hosts: Host,
+    measured: float | None = None,
+    far: float | None = None,
+    pool: PoolNow | None = None,
+    klass: str = CLASS,
 ) -> Snapshot:
     demand = Demand(
-        klass=CLASS, near=rate, far=rate if far is None else far, measured=rate if measured is None else measured
+        klass=klass, near=rate, far=rate if far is None else far, measured=rate if measured is None else measured
     )
     return Snapshot(made_us=0, hosts=hosts, pools=() if pool is None else (pool,), demands=(demand,))
 

@@ -1,0 +1,51 @@
+"""Levels from counts: noise is averaged, a burst is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.observed import CLASSES_MAX, WINDOW_S, Observed
+from streams.records import Arrivals
+
+
+def counted(*counts: int, klass: str = "c", begin: int = 100) -> Observed:
+    """One count a second, the last of them the present one."""
+    observed = Observed()
+    for n, count in enumerate(counts):
+        observed.add(Arrivals(klass=klass, second=begin + n, partition=0, count=count), now_s=begin + n)
+    return observed
+
+
+def test_levels_are_means_of_the_window() -> None:
+    """Of ten seconds, and of fewer where a class is younger."""
+    assert counted(*[10, 14] * 5).levels(now_s=109)["c"] == pytest.approx(12.0)
+    assert counted(30, 30).levels(now_s=101)["c"] == pytest.approx(30.0)
+    assert counted(8).levels(now_s=100)["c"] == pytest.approx(8.0)
+
+
+def test_levels_a_burst_shows_within_two_seconds() -> None:
+    """Threefold: the mean alone would say 28 after one second of it, and 36 after two."""
+    assert counted(*[20] * 9, 60).levels(now_s=109)["c"] == pytest.approx((80 - 80**0.5) / 2)
+    assert counted(*[20] * 8, 60, 60).levels(now_s=109)["c"] == pytest.approx((120 - 120**0.5) / 2)
+
+
+def test_levels_parts_of_a_second_add_up_and_old_ones_go() -> None:
+    """Partitions and late readings of one second; a class that ended is not there any more."""
+    observed = counted(5)
+    observed.add(Arrivals(klass="c", second=100, partition=1, count=7), now_s=100)
+    assert observed.levels(now_s=100)["c"] == pytest.approx(12.0)
+    assert observed.levels(now_s=101 + WINDOW_S) == {}
+
+
+def test_add_ignores_what_cannot_be_and_what_is_too_much() -> None:
+    """A clock that is wrong, a replay of hours ago, and more classes than there is room for."""
+    observed = counted(1)
+    for second in (50, 200):
+        observed.add(Arrivals(klass="x", second=second, partition=0, count=9), now_s=100)
+    for n in range(CLASSES_MAX + 5):
+        observed.add(Arrivals(klass=f"k{n}", second=100, partition=0, count=1), now_s=100)
+
+    assert "x" not in observed.levels(now_s=100)
+    assert len(observed.levels(now_s=100)) == CLASSES_MAX
+    observed.forget(before_s=101)
+    assert observed.last == {}
