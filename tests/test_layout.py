@@ -40,7 +40,7 @@ PURE = [
     *(f"streams/{name}.py" for name in ("answers", "asking", "contract", "errors", "openinference", "payloads")),
     *(f"streams/{name}.py" for name in ("prefix", "query", "records", "reply", "responses")),
     *(f"registry/{name}.py" for name in ("catalog", "correction", "latency", "predict", "predict_errors")),
-    *(f"registry/{name}.py" for name in ("records", "targets")),
+    *(f"registry/{name}.py" for name in ("emulation", "records", "targets")),
     *(f"agents/{name}.py" for name in ("blocks", "counts", "demand", "fleet", "groups", "ownership", "parking")),
     *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
     *(f"executors/{name}.py" for name in ("batching", "choosing", "cores", "deadlines", "decoding", "events")),
