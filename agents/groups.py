@@ -112,7 +112,7 @@ class Group:
             return bool(before[0])
         drifts = [lane.drift for lane in ring]
         self._drift = sum(drifts) / len(drifts)
-        self._parallel = max(1, round(sum(1 / lane.share for lane in ring)))
+        self._parallel = max(1, round(sum(1 / lane.pace for lane in ring)))
         uneven = max(drifts) > UNEVEN * min(drifts)
         self.quickest_us = min(lane.latency_us[1] for lane in lanes)
         self.latency_us = max(ring, key=lambda lane: lane.drift).latency_us
@@ -144,7 +144,7 @@ class Group:
             for lane in lanes:
                 lane.apart = False
             return lanes, []
-        others_qps = sum(size * SECOND_US / (lane.latency_us[size] * lane.share) for lane in lanes if lane not in slow)
+        others_qps = sum(size * SECOND_US / (lane.latency_us[size] * lane.pace) for lane in lanes if lane not in slow)
         carried = self.rate_qps <= (UTILISATION if self.spare else SPARING) * others_qps
         for lane in lanes:
             lane.apart = lane in slow and (carried or 2 * lane.latency_us[1] > self._budget_us)

@@ -1,10 +1,13 @@
 """One executor by dead reckoning: what it must be doing now, from its last telemetry and what was sent since.
 
 Raw queue lengths are worse than no knowledge once they are 50 ms old, so the drain is played forward: when the
-executor must have become free, it took the next batch at its target size. Each telemetry record replaces the
-guess. The executor's cores are shared by its resident variants: a batch of l(b) on a share s of the cores keeps
-the next batch from starting for s l(b). Queries without a deadline (patient ones) run when no other waits; payloads
-that must be decoded wait for that first. Nothing else is modelled.
+executor must have become free, it took the next batch at its target size. Each telemetry record replaces the guess.
+
+Where every instance has cores of its own, as a planner gives them out, each variant is a server by itself: with n
+instances its next batch starts l(b) / n after the last one. Else the executor's cores are shared by its resident
+variants: a batch of l(b) on a share s of the cores keeps the next batch of anything from starting for s l(b). Queries
+without a deadline (patient ones) run when no other waits; payloads that must be decoded wait for that first. Nothing
+else is modelled.
 
 l(b) is the profile's, times what the executor measured of late (`drift`, and by batch size `knots`).
 """
@@ -28,16 +31,18 @@ LOST_IDLE_US = 500_000  # the same, for an executor that reports nothing to do
 class Lane:
     """One resident variant of one executor: its curve as it runs there, and its virtual queues.
 
-    `queued` have a deadline, `patient` have none. While there is `doubt` of its drift (streams/records.py) the executor
-    wants to be tried, once, and not before `try_us`. `apart`: its group uses it only where no other lane is in time.
+    `queued` have a deadline, `patient` have none. A batch takes `share` of the cores, and full ones leave the queue
+    each `pace` times their latency; `alone`: on cores of its own, of which one is free at `free_us`. While there is
+    `doubt` of its drift (streams/records.py) the executor wants to be tried, once, and not before `try_us`. `apart`:
+    its group uses it only where no other lane is in time.
 
     Units: `latency_us[b]` is the predicted p99 of a batch of b, `work_us` how long the queue keeps the executor busy,
     `patient_us` how long the patient do; `decode_us` how long each query waits for the decoders, 0 if it need not.
     """
 
-    __slots__ = ("apart", "decode_us", "doubt", "drift", "executor", "head_us", "knots", "latency_us", "offer",
-                 "patient", "patient_us", "queued", "reported", "share", "target", "told", "try_us",
-                 "work_us")  # fmt: skip
+    __slots__ = ("alone", "apart", "decode_us", "doubt", "drift", "executor", "free_us", "head_us", "instances",
+                 "knots", "latency_us", "offer", "pace", "patient", "patient_us", "queued", "reported", "share",
+                 "target", "told", "try_us", "work_us")  # fmt: skip
 
     def __init__(self, executor: Executor, offer: Offer) -> None:
         self.executor = executor
@@ -50,16 +55,28 @@ class Lane:
         self.apart = False
         self.doubt = 0
         self.try_us = 0
+        self.instances = 0
+        self.alone = False
+        self.free_us = 0
         self.learn(offer)
 
     def learn(self, offer: Offer) -> None:
         """Take the variant's curve, or a newer one."""
         self.offer = offer
         self.share = min(1.0, offer.width / self.executor.cores)
+        self.pace = max(self.share, 1 / self.instances) if self.instances else self.share
         self.target = offer.latency.batch_max
         self.latency_us = corrected(offer.latency.p99_us, self.drift, self.knots)
         self.count(self.queued)
         self.rest(self.patient)
+
+    def hold(self, instances: int) -> bool:
+        """Take how many instances there are, 0 for as many as the cores can run; returns whether that is news."""
+        if instances == self.instances:
+            return False
+        self.instances = instances
+        self.pace = max(self.share, 1 / instances) if instances else self.share
+        return True
 
     def correct(self, report: LaneReport) -> bool:
         """Take what the executor measured.
@@ -104,17 +121,37 @@ class Lane:
     def finish_us(self, now_us: int) -> int:
         """When one more query, sent now, would be done: the work ahead, then the batch that it would join."""
         executor = self.executor
-        if executor.busy_until_us <= now_us and (executor.work_us or executor.patient_us):
-            executor.advance(now_us)
-        start_us = executor.busy_until_us if executor.busy_until_us > now_us else now_us  # noqa: FURB136 (3x faster)
-        start_us += executor.work_us - self.work_us
+        if self.alone:
+            if self.free_us <= now_us and (self.queued or self.patient):
+                self.play(now_us)
+            start_us = self.free_us if self.free_us > now_us else now_us  # noqa: FURB136 (3x faster)
+        else:
+            if executor.busy_until_us <= now_us and (executor.work_us or executor.patient_us):
+                executor.advance(now_us)
+            start_us = executor.busy_until_us if executor.busy_until_us > now_us else now_us  # noqa: FURB136
+            start_us += executor.work_us - self.work_us
+            if self.free_us > start_us:
+                start_us = self.free_us
         if self.decode_us:
             start_us = max(start_us, max(executor.decoded_us, now_us) + self.decode_us)
         latency_us, target, queued = self.latency_us, self.target, self.queued
         if queued < target:
             return start_us + latency_us[queued + 1]
         full, rest = divmod(queued, target)
-        return start_us + int(full * latency_us[target] * self.share) + latency_us[rest + 1]
+        return start_us + int(full * latency_us[target] * self.pace) + latency_us[rest + 1]
+
+    def play(self, now_us: int) -> None:
+        """Play the drain forward on instances with cores of their own; what is patient runs when nothing else waits."""
+        while self.free_us <= now_us and self.queued:
+            batch = min(self.queued, self.target)
+            start_us = max(self.free_us, self.head_us)
+            self.free_us = start_us + max(1, int(self.latency_us[batch] * self.pace))
+            self.head_us = start_us
+            self.count(self.queued - batch)
+        while self.free_us <= now_us and self.patient:
+            batch = min(self.patient, self.target)
+            self.free_us += max(1, int(self.latency_us[batch] * self.pace))
+            self.rest(self.patient - batch)
 
     def sent(self, now_us: int, patient: bool = False) -> int:
         """Note one query sent to this lane, `patient` without a deadline; returns its number on the executor."""
@@ -130,7 +167,10 @@ class Lane:
         if self.decode_us:
             executor.decoded_us = max(executor.decoded_us, now_us) + self.decode_us
         if patient:
-            if executor.busy_until_us < now_us:
+            if self.alone:
+                self.play(now_us)
+                self.free_us = max(self.free_us, now_us)
+            elif executor.busy_until_us < now_us:
                 executor.advance(now_us)
                 executor.busy_until_us = max(executor.busy_until_us, now_us)
             self.rest(self.patient + 1)
@@ -164,13 +204,14 @@ class Executor:
     """What the router believes of one executor."""
 
     __slots__ = ("busy_until_us", "cores", "decoded_us", "heard_us", "lanes", "last", "name", "patient_us", "pool",
-                 "ready", "seq", "slot", "unread", "waiting", "work_us")  # fmt: skip
+                 "ready", "roomy", "seq", "slot", "unread", "waiting", "work_us")  # fmt: skip
 
     def __init__(self, telemetry: Telemetry, *, now_us: int) -> None:
         self.name = telemetry.executor
         self.pool = telemetry.pool
         self.cores = max(1, telemetry.cores)
         self.ready = False
+        self.roomy = False  # every instance has cores of its own
         self.slot = -1
         self.heard_us = now_us
         self.busy_until_us = now_us
@@ -185,6 +226,10 @@ class Executor:
 
     def advance(self, now_us: int) -> None:
         """Play the drain forward: whenever free, take the next batch. Each turn consumes what was once sent."""
+        if self.roomy:
+            for lane in self.lanes.values():
+                lane.play(now_us)
+            return
         while self.busy_until_us <= now_us and self.waiting:
             lane = next(iter(self.waiting))
             batch = min(lane.queued, lane.target)
@@ -228,6 +273,7 @@ class Executor:
             for known in self.lanes.values():
                 known.learn(known.offer)
         reports = {report.variant: report for report in telemetry.lanes if (report.variant, self.pool) in offers}
+        reshaped = reports.keys() != self.lanes.keys()
         for variant in self.lanes.keys() - reports.keys():
             self.forget(variant)
         timed, patient = self._unread(telemetry, router=router, now_us=now_us)
@@ -254,12 +300,26 @@ class Executor:
                 resting += patient.get(lane, 0)
             if not lane.queued:
                 lane.head_us = now_us
+            lane.free_us = now_us + max(0, report.free_us)
+            if lane.hold(max(0, report.lanes)):
+                reshaped = True
+                moved.append(variant)
             if queued != lane.queued:
                 lane.count(queued)
             if resting != lane.patient:
                 lane.rest(resting)
         self.decoded_us = now_us + decoding_us
+        if reshaped:
+            self._share_out()
         return moved
+
+    def _share_out(self) -> None:
+        """Whether all instances can run at once: then no variant waits for another one's cores."""
+        lanes = self.lanes.values()
+        taken = sum(lane.offer.width * lane.instances for lane in lanes)
+        self.roomy = all(lane.instances for lane in lanes) and taken <= self.cores
+        for lane in lanes:
+            lane.alone = self.roomy
 
     def forget(self, variant: str) -> None:
         """Take a lane away, and what waits for it."""

@@ -32,7 +32,10 @@ def trial(groups: Iterable[Group], due_us: int, now_us: int, *, silence_us: int)
             executor = lane.executor
             if not lane.apart and now_us + lane.latency_us[1] <= due_us:
                 continue  # it is used as it is
-            idle = executor.busy_until_us <= now_us and not executor.work_us and not executor.patient_us
+            if lane.alone:
+                idle = lane.free_us <= now_us and not lane.queued and not lane.patient
+            else:
+                idle = executor.busy_until_us <= now_us and not executor.work_us and not executor.patient_us
             if not idle or now_us < lane.try_us or not executor.ready or now_us - executor.heard_us > silence_us:
                 continue
             if now_us + lane.decode_us + lane.offer.latency.p99_us[1] <= due_us:

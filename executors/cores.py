@@ -46,7 +46,11 @@ class Cores:
         """
         if self.free > 0:
             return 0
-        return min(abs(end_us - now_us) for end_us, _ in self._running.values())
+        return min(self.expected_end_us(batch_id, now_us) for batch_id in self._running)
+
+    def expected_end_us(self, batch_id: int, now_us: int) -> int:
+        """How long one batch should still run, by the same expectation."""
+        return abs(self._running[batch_id][0] - now_us)
 
     def free_at(self, width: int, *, now_us: int) -> int:
         """When `width` cores should be free, if nothing else starts; `now_us` if that may be at any time."""

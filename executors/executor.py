@@ -236,7 +236,7 @@ class Executor:
 
     def _unload_drained(self, now_us: Micros) -> None:
         """Unload what was withdrawn long enough ago for routers to know, and has nothing left; or had its time."""
-        busy = {report.variant for report in self._machine.reports() if report.queued or report.running}
+        busy = {report.variant for report in self._machine.reports(now_us=now_us) if report.queued or report.running}
         now = time.monotonic()
         for variant, leaving in list(self._leaving.items()):
             if now - leaving.since > (LEAVE_MAX_S if variant in busy else LEAVE_MIN_S):

@@ -128,13 +128,18 @@ class Machine:
         for stock in self._stocks.values():
             stock.age(now_us=now_us)
 
-    def reports(self) -> tuple[LaneReport, ...]:
+    def reports(self, *, now_us: int) -> tuple[LaneReport, ...]:
+        ends: dict[str, int] = {}  # of variants with no instance free
+        for batch_id, batch in self._batches.items():
+            if not batch.stock.free:
+                end_us = self.cores.expected_end_us(batch_id, now_us)
+                ends[batch.stock.variant] = min(end_us, ends.get(batch.stock.variant, end_us))
         return tuple(
             LaneReport(
                 variant=name, queued=len(stock) + stock.preparing, patient=len(stock.patient) + stock.preparing_patient,
                 running=stock.running, lanes=stock.lanes, drift=round(stock.drift, 3), sizes=stock.live.knots,
                 doubt=int(stock.doubt), undecoded=stock.undecoded,
-                decode_us=self._decoding.each_us if stock.decodes else 0,
+                decode_us=self._decoding.each_us if stock.decodes else 0, free_us=ends.get(name, 0),
             )
             for name, stock in self._stocks.items()
         )  # fmt: skip

@@ -66,7 +66,7 @@ class Reporter:
         self._sent_us = now_us
         machine.age(now_us=now_us)
         epoch, pending = self.orders()
-        self.lanes = tuple(report for report in machine.reports() if report.variant not in self.leaving)
+        self.lanes = tuple(report for report in machine.reports(now_us=now_us) if report.variant not in self.leaving)
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
             busy_us=machine.cores.expected_us(now_us), lanes=self.lanes, received=self._received, state=self.state,

@@ -61,7 +61,8 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sizes: tuple[tuple[int, float], ...] = ()  # by rising batch size: the same of its p99, over `drift`
     doubt: int = 0  # a drift above 1 that 1: no batch has shown for a second, 2: and the last one contradicts
     undecoded: int = 0  # of the queued, payloads that wait for being decoded, or are (photographs; tensors never)
-    lanes: int = 1  # instances
+    lanes: int = 0  # instances; 0: as many as the cores can run
+    free_us: int = 0  # until one of them is free while all run
     decode_us: int = 0  # after so long one more of them is decoded, on average; 0: none was yet
 
 

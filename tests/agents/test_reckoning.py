@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.fleet import Fleet
 from agents.reckoning import LOST_IDLE_US, LOST_US, Executor, Lane
+from streams.records import LaneReport
 from tests.agents.builders import MS, ROUTER, T0, catalog, selector, telemetry
 
 # l(b) = 10 + 2 b ms
@@ -44,6 +46,45 @@ def test_finish_full_batches_go_first() -> None:
     lane.aim(2)
 
     assert lane.finish_us(T0) == T0 + (1 + 14 + 14 + 14) * MS
+
+
+def holding(*reports: LaneReport, busy_ms: float = 0.0, cores: int = 2) -> tuple[Fleet, dict[str, Lane]]:
+    """An executor that says how many instances of each variant it holds."""
+    fleet = Fleet(router=ROUTER)
+    selector(MENU, fleet)
+    said = msgspec.structs.replace(telemetry("e", busy_ms=busy_ms, cores=cores), lanes=reports)
+    fleet.heard(said, now_us=T0)
+    found = {report.variant: fleet.lane("e", report.variant) for report in reports}
+    return fleet, {variant: lane for variant, lane in found.items() if lane is not None}
+
+
+def test_finish_one_instance_of_two_cores_is_half_as_quick_as_two() -> None:
+    """Eight wait for batches of two: 3 full ones before the last of one instance, half of that of two."""
+    _, one = holding(LaneReport(variant="a", queued=8, lanes=1), LaneReport(variant="b", lanes=1))
+    _, two = holding(LaneReport(variant="a", queued=8, lanes=2))
+    for lanes in (one, two):
+        lanes["a"].aim(2)
+
+    assert one["a"].finish_us(T0 - 1) == T0 + (4 * 14 + 12) * MS
+    assert two["a"].finish_us(T0 - 1) == T0 + (4 * 7 + 12) * MS
+
+
+def test_finish_instances_with_cores_of_their_own_do_not_wait_for_others() -> None:
+    """`a` is busy and has a queue; `b` has an instance and a core of its own."""
+    busy = LaneReport(variant="a", queued=8, running=1, lanes=1, free_us=9 * MS)
+    _, lanes = holding(busy, LaneReport(variant="b", lanes=1))
+    _, tight = holding(busy, LaneReport(variant="b", lanes=2))
+
+    assert lanes["b"].finish_us(T0) == T0 + 12 * MS
+    assert lanes["a"].finish_us(T0) == T0 + (9 + 10 + 2 * 9) * MS
+    assert tight["b"].finish_us(T0) > T0 + 12 * MS
+
+
+def test_finish_plays_an_instance_forward() -> None:
+    """Free in 5 ms it takes its two, so 6 ms later the next one waits for the rest of that batch."""
+    _, lanes = holding(LaneReport(variant="a", queued=2, running=1, lanes=1, free_us=5 * MS), cores=1)
+
+    assert lanes["a"].finish_us(T0 + 6 * MS) == T0 + (5 + 14 + 12) * MS
 
 
 def test_finish_counts_what_waits_for_other_variants() -> None:

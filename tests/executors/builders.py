@@ -60,11 +60,13 @@ class Bench:
         for name, width in variants or (("v", 1),):
             self.load(name, width=width)
 
-    def load(self, variant: str = "v", *, width: int = 1, curve: LatencyProfile | None = None) -> list[Command]:
+    def load(
+        self, variant: str = "v", *, width: int = 1, lanes: int = 0, curve: LatencyProfile | None = None
+    ) -> list[Command]:
         if self.widths.get(variant) != width:
             self.since[variant] = max(self.running, default=0)
         self.widths[variant] = width
-        return self.tell(VariantLoaded(variant=variant, latency=curve or self.curve, width=width))
+        return self.tell(VariantLoaded(variant=variant, latency=curve or self.curve, width=width, lanes=lanes))
 
     def job(
         self, deadline_ms: float | None = None, *, variant: str = "v", late_ok: bool = False, slot: int = 0,
@@ -181,7 +183,7 @@ class Bench:
             if not job.late_ok and job.deadline_us < NEVER:
                 assert job.deadline_us > self.now_us, f"{job} is still open after its deadline"
                 assert machine.next_wake_us <= job.deadline_us, "nothing would wake the machine for this deadline"
-        for report in machine.reports():
+        for report in machine.reports(now_us=self.now_us):
             assert report.queued >= 0
             now = [b for b in self.running.values() if b.variant == report.variant]
             assert report.running == sum(len(b.jobs) for b in now if b.batch_id > self.since[report.variant])

@@ -17,7 +17,6 @@ from executors.events import (
 )
 from registry.latency import LatencyProfile
 from streams.clock import NEVER
-from streams.records import LaneReport
 from tests.executors.builders import MS, T0, Bench, ran
 
 # CURVE runs 1, 2, 3, 4 jobs in 3, 4, 5, 6 ms. At 600/s four are worth waiting for, at 333/s two, at rest one.
@@ -120,7 +119,7 @@ def test_machine_undecoded_job_expires_and_is_forgotten() -> None:
     assert bench.tick(10) == [Expire(a, "deadline_passed"), Expire(b, "deadline_passed")]
     assert bench.prepared(a) == []
     assert bench.tell(Spoiled(b)) == []
-    assert [r.queued for r in bench.machine.reports()] == [0]
+    assert [r.queued for r in bench.machine.reports(now_us=bench.now_us)] == [0]
 
 
 def test_machine_decoded_job_runs() -> None:
@@ -261,7 +260,20 @@ def test_machine_reports_patient_jobs_apart() -> None:
     bench.arrive(*(bench.job() for _ in range(2)), *(bench.job(100) for _ in range(2)))
     bench.arrive(bench.job(ready=False), bench.job(100, ready=False))
 
-    assert bench.machine.reports() == (LaneReport(variant="v", queued=6, patient=3, running=1),)
+    report = bench.machine.reports(now_us=bench.now_us)[0]
+    assert (report.queued, report.patient, report.running) == (6, 3, 1)
+
+
+def test_machine_reports_when_an_instance_is_free() -> None:
+    """One of `v` on two cores is busy for l(1) = 2 ms, though a core is free; `w` has another one."""
+    bench = Bench(cores=2)
+    for variant in ("v", "w"):
+        bench.load(variant, lanes=1)
+    bench.arrive(bench.job(), bench.job())
+
+    said = {report.variant: report for report in bench.machine.reports(now_us=bench.now_us)}
+    assert (said["v"].lanes, said["w"].free_us, bench.machine.busy_us(bench.now_us)) == (1, 0, 0)
+    assert said["v"].free_us > 0
 
 
 def test_machine_revoked_slot_hands_back_its_own_jobs() -> None:
@@ -308,7 +320,7 @@ def test_machine_unloaded_variant_hands_back_what_was_to_run_again() -> None:
     assert bench.fail(3) == [HandBack(b), HandBack(c)]
     bench.load()
     assert bench.prepared(e) == []
-    assert [report.queued for report in bench.machine.reports()] == [0]
+    assert [report.queued for report in bench.machine.reports(now_us=bench.now_us)] == [0]
 
 
 def test_machine_batch_that_fails_after_its_variant_was_loaded_anew_is_handed_back() -> None:

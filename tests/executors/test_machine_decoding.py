@@ -116,9 +116,18 @@ def test_machine_reports_how_long_decoding_takes_and_how_much_waits() -> None:
     bench.prepared(jobs[0], took_ms=40)
     bench.arrive(bench.job(variant="w"))
 
-    assert bench.machine.reports() == (
-        LaneReport(variant="v", queued=3, patient=3, running=1, undecoded=3, decode_us=20 * MS),
-        LaneReport(variant="w", queued=1, patient=1),
+    assert bench.machine.reports(now_us=bench.now_us) == (
+        LaneReport(
+            variant="v",
+            queued=3,
+            patient=3,
+            running=1,
+            undecoded=3,
+            decode_us=20 * MS,
+            lanes=1,
+            free_us=bench.machine.cores.expected_us(bench.now_us),
+        ),
+        LaneReport(variant="w", queued=1, patient=1, lanes=1),
     )
 
 
@@ -128,10 +137,10 @@ def test_machine_decoders_pace_is_forgotten_where_nothing_comes_any_more() -> No
     bench.arrive(job := bench.job(90_000, heavy=True))
     bench.at(5_000).prepared(job, took_ms=5_000)
 
-    said = [bench.machine.reports()[0].decode_us]
+    said = [bench.machine.reports(now_us=bench.now_us)[0].decode_us]
     for ms in (5_900, 6_001):
         bench.at(ms).machine.age(now_us=bench.now_us)
-        said.append(bench.machine.reports()[0].decode_us)
+        said.append(bench.machine.reports(now_us=bench.now_us)[0].decode_us)
 
     assert said == [5_000 * MS, 5_000 * MS, 0]
 

@@ -132,7 +132,8 @@ class Sequences(RuleBasedStateMachine):
         assert {id(job) for job in bench.jobs} == set(bench.ends)
         assert bench.machine.cores.free == CORES
         assert bench.machine._preparing == {}
-        assert [(r.queued, r.patient, r.undecoded) for r in bench.machine.reports()] == [(0, 0, 0)] * len(bench.widths)
+        reports = bench.machine.reports(now_us=bench.now_us)
+        assert [(r.queued, r.patient, r.undecoded) for r in reports] == [(0, 0, 0)] * len(bench.widths)
 
 
 TestSequences = Sequences.TestCase

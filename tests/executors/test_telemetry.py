@@ -75,7 +75,10 @@ def test_telemetry_first_record_says_all_there_is() -> None:
             "t.fleet",
             Telemetry(
                 executor="e1", pool="fast", hardware="cpu", slots=(3, 5), cores=2, busy_us=2 * MS,
-                lanes=(LaneReport(variant="v", running=2, lanes=2), LaneReport(variant="w", queued=2, patient=2)),
+                lanes=(
+                    LaneReport(variant="v", running=2, lanes=2, free_us=2 * MS),
+                    LaneReport(variant="w", queued=2, patient=2, lanes=1),
+                ),
                 received={"r1": 7}, state="ready", sent_us=T0 + MS,
             ),
         )
