@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agents.counts import class_of
 from agents.groups import Group
 from agents.lots import Canary, canaries
+from agents.quotas import Quota, Quotas
 from agents.verdict import Refused, accuracy_of
 from registry.catalog import Catalog, Offer
 from registry.lifecycle import Role
@@ -62,13 +64,25 @@ class Demand:
         self.tried = False  # a canary of the lot has a lane
         self.doubted: list[Group] = []  # with a lane that wants to be tried, and none of `live` sound before them
         self.unsure: list[Group] = []  # all of `running` with such a lane
+        self.klass = class_of(requirements)
+        self.quotas: list[tuple[Group, Quota]] = []  # of `live`, in its order: what a plan gives them of this class
         self.promising = False  # and one of these was as quick as it should be when it was last tried
         try:
             self._match(catalog, groups)
         except HeadraceError as error:
             self.refused = Refused(error.with_traceback(None))
 
-    def reshape(self, shape: int, *, reserve_us: int) -> None:
+    def planned(self, now_us: int) -> list[Group]:
+        """The groups that the plan has more queries of this class for, the best first."""
+        return [group for group, quota in self.quotas if quota.open(now_us)]
+
+    def took(self, taken: Group) -> None:
+        """Count a query against the plan's rate for the group that took it."""
+        for group, quota in self.quotas:
+            if group is taken:
+                quota.take()
+
+    def reshape(self, shape: int, *, reserve_us: int, quotas: Quotas) -> None:
         """Note which groups have lanes now, and how fast; `shape` numbers the states of the fleet."""
         self.shape = shape
         self.live = [group for group in self.groups if group.lanes]
@@ -77,6 +91,9 @@ class Demand:
         self.fastest = min(self.live, key=lambda group: group.quickest_us, default=None)
         self.fastest_running = min(self.running, key=lambda group: group.quickest_us, default=None)
         self.tried = any(group.offer.share is not None for group in self.live)
+        planned = quotas.of(self.klass)
+        found = ((group, planned.get((group.offer.variant, group.offer.pool))) for group in self.live)
+        self.quotas = [(group, quota) for group, quota in found if quota is not None]
         slo_us = self.slo_us - reserve_us
         self.quick = [group for group in self.live if group.quickest_us <= slo_us]
         sound = next((n for n, g in enumerate(self.live) if g.quickest_us <= slo_us and g.sound), len(self.live))

@@ -22,6 +22,7 @@ class RouterMetrics:
         self.spared = Gauge(
             "headrace_router_spared", "Lanes spared for being slower than others of their kind", registry=self.registry
         )
+        self.epoch = Gauge("headrace_router_plan_epoch", "Epoch of the plan followed, 0: none", registry=self.registry)
         self.progress_age = Gauge(
             "headrace_router_progress_age_seconds", "Since the intake last turned", registry=self.registry
         )

@@ -137,8 +137,8 @@ class Lane:
         latency_us, target, queued = self.latency_us, self.target, self.queued
         if queued < target:
             return start_us + latency_us[queued + 1]
-        full, rest = divmod(queued, target)
-        return start_us + int(full * latency_us[target] * self.pace) + latency_us[rest + 1]
+        # Behind a full batch it joins one that will be full too by its start: who counted on less came late.
+        return start_us + int(queued // target * latency_us[target] * self.pace) + latency_us[target]
 
     def play(self, now_us: int) -> None:
         """Play the drain forward on instances with cores of their own; what is patient runs when nothing else waits."""

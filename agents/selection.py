@@ -8,6 +8,7 @@ refused in words, or served as `on-miss` says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from agents.fleet import Fleet
 from agents.groups import Group, Why
 from agents.lots import LOTS_MAX, drawn
 from agents.ownership import Ownership
+from agents.quotas import Quotas
 from agents.reckoning import Lane
 from agents.spread import Random, RoundRobin, Spread
 from agents.trials import TRIAL_EVERY, trial
@@ -25,6 +27,7 @@ from agents.verdict import Chosen, Parked, Refused, later, less_accurate, overlo
 from registry.catalog import Catalog, Offer
 from streams.clock import NEVER, from_ms
 from streams.contract import OnMiss
+from streams.plans import ClassPlan
 from streams.query import Query, Requirements
 
 __all__ = ["Chosen", "Parked", "Refused", "SelectionSettings", "Selector", "Why"]
@@ -74,6 +77,7 @@ class Selector:
         self._demands: dict[int, Demand] = {}  # by identity of the requirements, which the demand keeps alive
         self._version = self._changes = -1
         self._shape = 0
+        self._quotas = Quotas()
         self._untried = 0  # queries that could have tried a lane in doubt, since one did
         self._refreshed_us = self._refresh_at_us = 0
 
@@ -100,7 +104,7 @@ class Selector:
             if demand.canaries:
                 demand = self._drawn(query, demand)
         if demand.shape != self._shape:
-            demand.reshape(self._shape, reserve_us=self._reserve_us)
+            demand.reshape(self._shape, reserve_us=self._reserve_us, quotas=self._quotas)
         if demand.refused is not None:
             return demand.refused
         deadline_us, slo_us = query.deadline_us, demand.slo_us
@@ -119,7 +123,8 @@ class Selector:
                 if tried is not None:
                     return self._send(tried, tried.finish_us(now_us), now_us, deadline_us, Why.TRIED, query)
         fastest = demand.fastest
-        for group in demand.quick if deadline_us - query.arrived_us <= slo_us else demand.live:
+        groups = demand.quick if deadline_us - query.arrived_us <= slo_us else demand.live
+        for group in demand.planned(now_us) + groups if demand.quotas else groups:
             if due_us < group.closed_us and now_us < group.reopen_us:
                 continue
             policy = self._shared_policy if group.shared else self._policy  # inline: it is the common path
@@ -127,11 +132,23 @@ class Selector:
             if picked is not None:
                 executor = picked.executor
                 group.took(due_us, now_us)
+                if demand.quotas:
+                    demand.took(group)
                 return Chosen(
                     group.offer, executor.name, executor.slot, picked.sent(now_us, deadline_us >= NEVER),
                     group.finish_us + self._reserve_us, deadline_us, group.why,
                 )  # fmt: skip
         return self._miss(query, demand, deadline_us, now_us)
+
+    def follow(self, plans: Iterable[ClassPlan], *, epoch: int, now_us: int) -> None:
+        """Follow another plan, or with no plans none."""
+        if self._quotas.follow(plans, epoch=epoch, now_us=now_us):
+            self._shape += 1
+
+    @property
+    def epoch(self) -> int:
+        """Of the plan that is followed; 0 without one."""
+        return self._quotas.epoch
 
     def block_us(self, offer: Offer) -> int:
         """What a full block of a variant takes now; a query with less time than that is left to the fastest."""
@@ -195,7 +212,7 @@ class Selector:
             mine = Demand(demand.requirements, self._catalog, self._groups.values(), lot=lot, otherwise=demand)
             demand.lots[lot] = mine
         if mine.shape != self._shape:
-            mine.reshape(self._shape, reserve_us=self._reserve_us)
+            mine.reshape(self._shape, reserve_us=self._reserve_us, quotas=self._quotas)
         return mine if mine.tried and mine.refused is None else demand
 
     def _send(self, lane: Lane, finish_us: int, now_us: int, deadline_us: int, why: Why, query: Query) -> Chosen:

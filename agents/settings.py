@@ -39,4 +39,7 @@ class RouterSettings(BaseModel):
     reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
     heartbeat_ms: int = Field(default=500, ge=50, le=10_000, description="between two signs of life on `fleet`")
     grace_ms: int = Field(default=1_000, ge=0, le=60_000, description="for dispatches in flight when partitions go")
+    plan_max_age_s: float = Field(
+        default=180.0, ge=0.0, le=86_400.0, description="for which a plan's shares are followed; 0: never"
+    )
     seed: int = Field(default=0, ge=0, description="of the random policy; 0 draws one")

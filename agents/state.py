@@ -11,6 +11,7 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from agents.fleet import Fleet
+from agents.followed import Followed
 from agents.metrics import RouterMetrics
 from agents.ownership import Ownership
 from agents.router import Router, Waiting
@@ -24,9 +25,11 @@ from streams.hearing import ROUTER_KEY, Hearing, Word
 from streams.observe import Observatory, ObserveSettings
 from streams.outbox import Outbox
 from streams.pace import LINGER_MS
+from streams.plans import decode_plan
 from streams.reader import Reader, Taken
 from streams.records import RouterReport, Telemetry, encode
 from streams.settings import KafkaSettings
+from streams.tail import Tail
 from streams.terminal import Terminal
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class RouterState:
         self.router: Router | None = None
         self.reader: Reader | None = None
         self.hearing: Hearing | None = None
+        self.plans: Tail | None = None
+        self._plan = Followed(max_age_s=settings.plan_max_age_s)
         self._outbox: Outbox | None = None
         self._together: Outbox | None = None
         self._bulk: Bulk[Waiting] | None = None
@@ -141,6 +146,7 @@ class RouterState:
             self._known_at = self._known_at or now
             if self.fleet.routable(now_us=now_us) or now - self._known_at > FLEET_WAIT_S:
                 self._start_reader()
+        self._follow_plans(now_us)
         if self._stale:
             self._stale = False
             self.selector.refresh(now_us=now_us)
@@ -171,13 +177,27 @@ class RouterState:
         if self.reader is not None:
             self.reader.stop()
             self.reader.join(self.settings.grace_ms / 1_000 + 10.0)
-        if self.hearing is not None:
-            self.hearing.close()
+        for tail in (self.hearing, self.plans):
+            if tail is not None:
+                tail.close()
         if self._outbox is not None and self._together is not None and self._bulk is not None:
             self._beat("gone")
             left = self._outbox.close() + self._together.close() + self._bulk.close()
             log.info("router closed", extra={"unsent": left})
         self._observatory.stop()
+
+    def _follow_plans(self, now_us: int) -> None:
+        if self.plans is None or not self._plan.due(now_us=now_us):
+            return
+        for message in self.plans.listen():
+            try:
+                self._plan.heard(decode_plan(message.value() or b""), now_us=now_us)
+            except msgspec.MsgspecError as unreadable:
+                log.warning("plan ignored", extra={"error": str(unreadable)})
+        plan = self._plan.news(now_us=now_us)
+        if plan is not None:
+            self.selector.follow(plan.classes, epoch=plan.epoch, now_us=now_us)
+            self.metrics.epoch.set(plan.epoch)
 
     def _acked(self, sent: list[Waiting]) -> None:
         if self.reader is not None:

@@ -19,9 +19,11 @@ from mode import Service
 
 from agents.app import RAW, app_of, put, run_app
 from agents.state import RouterState
+from streams.clock import wall_us
 from streams.hearing import Hearing
 from streams.reader import Taken
 from streams.settings import KafkaSettings
+from streams.tail import Tail
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,9 @@ def run(state: RouterState, kafka: KafkaSettings) -> None:
     admin = AdminClient(kafka.client())
     state.registry_end = _end_of(admin, kafka.topic("registry"))
     state.hearing = Hearing(kafka, back_ms=FLEET_BACK_MS)
+    if state.settings.plan_max_age_s:
+        back_ms = round(state.settings.plan_max_age_s * 1_000)
+        state.plans = Tail(kafka, "plans", since_ms=wall_us() // 1_000 - back_ms)
     app = build(state, kafka)
     run_app(app, kafka)
     sys.exit(1 if state.failed else 0)

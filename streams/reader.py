@@ -72,7 +72,7 @@ class Reader(threading.Thread):
                    turn back by `dealt`.
     in_flight_max: records taken and not finished; at the bound no further list is taken (a list may go beyond it).
     history:       how many records before the committed offset to read again, per partition.
-    on_owned:      told the sorted partitions after every change.
+    on_owned:      told the sorted partitions that are read, after every change.
     on_revoked:    told which partitions go, before the grace in which their work may still finish.
     """
 
@@ -122,6 +122,7 @@ class Reader(threading.Thread):
         self._suspect_until = 0.0
         self.behind = 0  # records in the owned partitions that were not read yet, as far as the last fetches told
         self._behind_at = 0.0
+        self._unfetched: set[int] = set()  # owned, and nothing came from the broker yet, not even that there is nothing
 
     @property
     def in_flight(self) -> int:
@@ -227,17 +228,30 @@ class Reader(threading.Thread):
         self._seen_at = now
         if now - self._behind_at > BEHIND_S:
             self._behind_at, self.behind = now, self._unread()
+        if self._unfetched:
+            self._look_for_fetches()
         return now
+
+    def _look_for_fetches(self) -> None:
+        """Tell of partitions once they are really read: the first fetch may come most of a second later."""
+        before = len(self._unfetched)
+        self._unfetched = {partition for partition in self._unfetched if self._watermarks(partition)[1] < 0}
+        if len(self._unfetched) < before:
+            self._tell()
+
+    def _watermarks(self, partition: int) -> tuple[int, int]:
+        """The lowest and the next offset as the last fetch told; -1 if there was none, or the consumer is closed."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
+        except (KafkaException, RuntimeError):
+            return -1, -1
+        return low, high
 
     def _unread(self) -> int:
         """Only for who has the turn: a consumer serves one thread at a time, and others wait out its poll."""
         count = 0
         for partition, prefix in tuple(self._prefixes.items()):
-            try:
-                where = TopicPartition(self.topic, partition)
-                low, high = self._consumer.get_watermark_offsets(where, cached=True)
-            except (KafkaException, RuntimeError):  # nothing is known of it yet, or the consumer is closed
-                continue
+            low, high = self._watermarks(partition)
             read = max(prefix.last + 1, prefix.begin, low)
             count += max(0, high - read) if high >= 0 else 0
         return count
@@ -342,6 +356,7 @@ class Reader(threading.Thread):
             if begin > end:  # the log was cut or made anew below the commit: rather again than never
                 begin = 0
             self._prefixes[part.partition] = Prefix(part.partition, fence=end, begin=begin)
+            self._unfetched.add(part.partition)
         self._paused = None  # new partitions start unpaused, the others stay as they are
         self._tell()
 
@@ -375,6 +390,7 @@ class Reader(threading.Thread):
 
     def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for part in partitions:
+            self._unfetched.discard(part.partition)
             prefix = self._prefixes.pop(part.partition, None)
             if prefix is not None:
                 prefix.active = False
@@ -383,7 +399,7 @@ class Reader(threading.Thread):
 
     def _tell(self) -> None:
         if self._on_owned is not None:
-            self._guarded(self._on_owned, self.owned)
+            self._guarded(self._on_owned, [partition for partition in self.owned if partition not in self._unfetched])
 
     def _guarded(self, call: Callable[[list[int]], None], partitions: list[int]) -> None:
         try:

@@ -41,7 +41,7 @@ def test_finish_waiting_batch_is_joined() -> None:
 
 
 def test_finish_full_batches_go_first() -> None:
-    """Five wait and batches of two are taken: two full ones, then one of two."""
+    """Five wait and batches of two are taken: two full ones, then one that is full by then."""
     _, _, lane = heard("a", queued=5, busy_ms=1)
     lane.aim(2)
 
@@ -59,14 +59,14 @@ def holding(*reports: LaneReport, busy_ms: float = 0.0, cores: int = 2) -> tuple
 
 
 def test_finish_one_instance_of_two_cores_is_half_as_quick_as_two() -> None:
-    """Eight wait for batches of two: 3 full ones before the last of one instance, half of that of two."""
+    """Eight wait for batches of two: four full ones before it on one instance, half of that on two."""
     _, one = holding(LaneReport(variant="a", queued=8, lanes=1), LaneReport(variant="b", lanes=1))
     _, two = holding(LaneReport(variant="a", queued=8, lanes=2))
     for lanes in (one, two):
         lanes["a"].aim(2)
 
-    assert one["a"].finish_us(T0 - 1) == T0 + (4 * 14 + 12) * MS
-    assert two["a"].finish_us(T0 - 1) == T0 + (4 * 7 + 12) * MS
+    assert one["a"].finish_us(T0 - 1) == T0 + (4 * 14 + 14) * MS
+    assert two["a"].finish_us(T0 - 1) == T0 + (4 * 7 + 14) * MS
 
 
 def test_finish_instances_with_cores_of_their_own_do_not_wait_for_others() -> None:

@@ -128,4 +128,4 @@ def test_select_smaller_batches_after_a_new_profile() -> None:
     got = pick.select(asked, now_us=T0)
 
     assert isinstance(got, Chosen)
-    assert got.predicted_finish_us == T0 + (1 + 5 * 18 + 14 + 3) * MS  # 21 ahead: five batches of 4, then one of 2
+    assert got.predicted_finish_us == T0 + (1 + 5 * 18 + 18 + 3) * MS  # 21 ahead: five batches of 4, then one more
