@@ -17,6 +17,7 @@ class Observed:
 
     def __init__(self) -> None:
         self._seconds: deque[tuple[int, dict[str, int]]] = deque()
+        self.news = False  # a class came that was not there before; whoever has looked sets it back
         self.last: dict[str, int] = {}  # the last second in which each class had a query
 
     def add(self, arrivals: Arrivals, *, now_s: int) -> None:
@@ -25,6 +26,7 @@ class Observed:
             return
         if arrivals.klass not in self.last and len(self.last) >= CLASSES_MAX:
             return
+        self.news = self.news or arrivals.klass not in self.last
         self.last[arrivals.klass] = max(arrivals.second, self.last.get(arrivals.klass, 0))
         for second, counts in reversed(self._seconds):
             if second == arrivals.second:

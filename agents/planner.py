@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 HEARD_BACK_MS = 3_000
 COUNTS_BACK_MS = 15_000
 REPORT_S = 1.0
+NEWS_S = 0.2  # between two looks while classes appear
 REPEAT_S = 60.0  # until a plan that still holds is said again
 CAUGHT_UP_S = 30.0
 
@@ -126,8 +127,9 @@ class PlannerState:
         if now - self._reported_at >= REPORT_S:
             self._reported_at = now
             self._report(leads, now_us)
-        if leads and self._solving is None and now - self._looked_at >= self._settings.lanes_s:
-            self._looked_at = now
+        wait_s = min(NEWS_S, self._settings.lanes_s) if self.observed.news else self._settings.lanes_s
+        if leads and self._solving is None and now - self._looked_at >= wait_s:
+            self._looked_at, self.observed.news = now, False
             snapshot = self.seen.snapshot(self.standing, self.observed, now_us=now_us)
             self._solving = self._solver.submit(
                 self.maker.make, snapshot, self.catalog, self.standing.executors,

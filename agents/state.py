@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
+HURRY_S = 0.1  # between counts of one second that are told at once
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
@@ -64,6 +65,8 @@ class RouterState:
         self._sink: Callable[[list[Taken]], None] | None = None
         self._read_to = 0
         self._second = 0
+        self._parked = 0  # when counts were last told
+        self._counted_at = 0.0
         self._beat_at = 0.0
         self._known_at = 0.0
         self._stale = False
@@ -162,6 +165,8 @@ class RouterState:
             self._second = second
             self._publish_counts(second)
             self._observe(now)
+        elif self.router.parked > self._parked and now - self._counted_at > HURRY_S:
+            self._publish_counts(second + 1)  # what waits for a variant that nobody has loaded is told at once
         return self.hearing.listen()
 
     def drain(self) -> int:
@@ -244,9 +249,10 @@ class RouterState:
         unread = 0 if self.reader is None else self.reader.behind
         return unread + (0 if self.router is None else self.router.parked)
 
-    def _publish_counts(self, second: int) -> None:
+    def _publish_counts(self, before_second: int) -> None:
         assert self.router is not None
-        for arrivals in self.router.counts.complete(before_second=second):
+        self._counted_at, self._parked = time.monotonic(), self.router.parked
+        for arrivals in self.router.counts.complete(before_second=before_second):
             self._send("arrivals", encode(arrivals), key=arrivals.klass.encode())
 
     def _send(self, topic: str, value: bytes, *, key: bytes) -> None:

@@ -37,6 +37,17 @@ def test_levels_parts_of_a_second_add_up_and_old_ones_go() -> None:
     assert observed.levels(now_s=101 + WINDOW_S) == {}
 
 
+def test_news_is_a_class_that_was_not_there() -> None:
+    """Until somebody has looked."""
+    observed = counted(5, 5)
+    assert observed.news
+    observed.news = False
+    observed.add(Arrivals(klass="c", second=102, partition=0, count=1), now_s=102)
+    assert not observed.news
+    observed.add(Arrivals(klass="d", second=102, partition=0, count=1), now_s=102)
+    assert observed.news
+
+
 def test_add_ignores_what_cannot_be_and_what_is_too_much() -> None:
     """A clock that is wrong, a replay of hours ago, and more classes than there is room for."""
     observed = counted(1)
