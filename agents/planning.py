@@ -220,7 +220,8 @@ def _placed(
             if kind.pool == h and plan.lanes[j]:
                 counts[lead.setdefault(kind.variant, j)] += plan.lanes[j]
         now = [{lead[v]: n for v, n in host.held.items() if v in lead} for host in mine]
-        placed = place(problem, h, counts, now, seconds=PLACE_S)
+        barred = [{lead[v] for v in host.failed if v in lead} for host in mine]
+        placed = place(problem, h, counts, now, seconds=PLACE_S, barred=barred)
         for host, kinds in zip(mine, placed.machines, strict=True):
             hosts[host.name] = {problem.kinds[j].variant: n for j, n in sorted(kinds.items())}
         homeless |= {problem.kinds[j].name: n for j, n in placed.homeless.items()}

@@ -6,7 +6,7 @@ CP-SAT, large ones by first fit, largest first. What has no place is named, neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 from ortools.sat.python import cp_model
@@ -30,19 +30,28 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place(
-    problem: Problem, pool: int, lanes: Sequence[int], now: Sequence[Mapping[int, int]], *, seconds: float
-) -> Placement:
-    """Put the lanes of one pool on `len(now)` machines; `now` is what each holds (empty for a new one)."""
+    problem: Problem, pool: int, lanes: Sequence[int], now: Sequence[Mapping[int, int]], *, seconds: float,
+    barred: Sequence[Collection[int]] = (),
+) -> Placement:  # fmt: skip
+    """Put the lanes of one pool on `len(now)` machines.
+
+    Shapes: `now` is what each machine holds (empty for a new one), `barred` the kinds that it must not hold; no
+            `barred` at all is none anywhere.
+    """
     wanted = {j: int(lanes[j]) for j, kind in enumerate(problem.kinds) if kind.pool == pool and lanes[j] > 0}
-    packed = first_fit(problem, pool, wanted, now)
+    barred = barred or [()] * len(now)
+    packed = first_fit(problem, pool, wanted, now, barred)
     if len(now) <= EXACT_MACHINES and seconds > 0 and (packed.homeless or packed.loads > _least_loads(wanted, now)):
-        exact = _exact(problem, pool, wanted, now, packed, seconds)
+        exact = _exact(problem, pool, wanted, now, barred, packed, seconds)
         if exact is not None:
             return exact
     return packed
 
 
-def first_fit(problem: Problem, pool: int, wanted: Mapping[int, int], now: Sequence[Mapping[int, int]]) -> Placement:
+def first_fit(
+    problem: Problem, pool: int, wanted: Mapping[int, int], now: Sequence[Mapping[int, int]],
+    barred: Sequence[Collection[int]] = (),
+) -> Placement:  # fmt: skip
     """Lanes that are there and wanted stay; the others go where they fit, those that need most first."""
     size = problem.pools[pool].resources
     left = dict(wanted)
@@ -50,6 +59,8 @@ def first_fit(problem: Problem, pool: int, wanted: Mapping[int, int], now: Seque
     room = [list(size) for _ in now]
 
     def put(m: int, j: int, most: int) -> int:
+        if barred and j in barred[m]:
+            return 0
         needs = problem.kinds[j].resources
         fits = min((free // need for free, need in zip(room[m], needs, strict=True) if need > 0), default=most)
         count = min(most, fits)
@@ -88,12 +99,14 @@ def tightened(problem: Problem, pool: int, placed: Placement) -> Problem:
 
 
 def _exact(
-    problem: Problem, pool: int, wanted: Mapping[int, int], now: Sequence[Mapping[int, int]], hint: Placement,
-    seconds: float,
+    problem: Problem, pool: int, wanted: Mapping[int, int], now: Sequence[Mapping[int, int]],
+    barred: Sequence[Collection[int]], hint: Placement, seconds: float,
 ) -> Placement | None:  # fmt: skip
     model = cp_model.CpModel()
     size = problem.pools[pool].resources
-    at = {(m, j): model.new_int_var(0, n, "") for m in range(len(now)) for j, n in wanted.items()}
+    at = {
+        (m, j): model.new_int_var(0, 0 if j in barred[m] else n, "") for m in range(len(now)) for j, n in wanted.items()
+    }
     out = {j: model.new_int_var(0, n, "") for j, n in wanted.items()}
     terms: list[cp_model.LinearExpr] = []
     costs: list[int] = []

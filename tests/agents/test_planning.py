@@ -121,6 +121,17 @@ def test_lanes_what_no_executor_could_load_is_not_planned() -> None:
     assert lanes(snapshot(50.0, *all_), BOTH, OPTIONS, clock=clock).accuracy == pytest.approx(0.7)
 
 
+def test_lanes_what_failed_on_one_executor_goes_on_the_others() -> None:
+    """And never on that one, whether there is room elsewhere or not."""
+    hosts = (msgspec.structs.replace(HOSTS[0], failed=("good/v",)), HOSTS[1])
+
+    for rate in (50.0, 600.0, 5_000.0):
+        made = lanes(snapshot(rate, *hosts), BOTH, OPTIONS, clock=clock)
+
+        assert "good/v" not in made.hosts["e1"]
+        assert made.hosts["e1"] or "good/v" in made.hosts["e2"]
+
+
 def test_lanes_without_a_query_keep_a_task_warm() -> None:
     """One lane; none if that is not wanted."""
     empty = Snapshot(made_us=0, hosts=HOSTS, pools=(), demands=())

@@ -61,19 +61,47 @@ def test_place_three_of_sixty_on_two_machines_names_the_one_left_over() -> None:
     assert tightened(problem, 0, placed).pools[0].resources == (70,)
 
 
+def test_place_a_barred_kind_goes_elsewhere_or_is_named() -> None:
+    """Also off the machine that held it; by first fit and by search."""
+    problem = _problem(50, 40)
+    now: list[dict[int, int]] = [{0: 1}, {}]
+
+    for seconds in (0, 5):
+        elsewhere = place(problem, 0, [1, 2], now, seconds=seconds, barred=[{0}, ()])
+        nowhere = place(problem, 0, [1, 2], now, seconds=seconds, barred=[{0}, {0}])
+
+        assert (elsewhere.machines[1].get(0), elsewhere.homeless) == (1, {})
+        assert 0 not in elsewhere.machines[0]
+        assert nowhere.homeless == {0: 1}
+        assert sum(held.get(1, 0) for held in nowhere.machines) == 2
+
+
+def test_place_exact_leaves_room_where_others_are_barred() -> None:
+    """First fit puts what may go anywhere onto the only machine that the other may use."""
+    problem = _problem(60, 50)
+
+    placed = place(problem, 0, [1, 1], [{}, {}], seconds=5, barred=[(), {1}])
+    by_size = first_fit(problem, 0, {0: 1, 1: 1}, [{}, {}], [(), {1}])
+
+    assert by_size.homeless == {1: 1}
+    assert (placed.machines, placed.homeless) == (({1: 1}, {0: 1}), {})
+
+
 def test_place_random_pools_lose_and_overfill_nothing() -> None:
-    """Every lane is on a machine or named; no machine holds more than it has; exact is never worse than first fit."""
+    """Every lane is on a machine or named; none holds too much, or what it must not; exact is never worse."""
     rng = np.random.default_rng(1)
     for _ in range(20):
         problem = _problem(*rng.integers(10, 66, 4).tolist())
         lanes = rng.integers(0, 4, 4).tolist()
         now = [{int(j): 1 for j in rng.integers(0, 4, 1)} for _ in range(4)]
-        placed = place(problem, 0, lanes, now, seconds=1)
-        by_size = first_fit(problem, 0, {j: n for j, n in enumerate(lanes) if n}, now)
+        barred = [{int(j) for j in rng.integers(0, 4, 1) if j not in held} for held in now]
+        placed = place(problem, 0, lanes, now, seconds=1, barred=barred)
+        by_size = first_fit(problem, 0, {j: n for j, n in enumerate(lanes) if n}, now, barred)
 
         for j, wanted in enumerate(lanes):
             assert sum(held.get(j, 0) for held in placed.machines) + placed.homeless.get(j, 0) == wanted
-        for held in placed.machines:
+        for held, off in zip(placed.machines, barred, strict=True):
+            assert not off & held.keys()
             assert sum(problem.kinds[j].resources[0] * n for j, n in held.items()) <= 100
         assert sum(placed.homeless.values()) <= sum(by_size.homeless.values())
 
