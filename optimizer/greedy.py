@@ -37,7 +37,8 @@ class _State:
         self.lanes = np.zeros(len(instance.original), np.int64)
         self.spare = np.zeros_like(self.lanes)
         self.machines = np.array([pool.machines_min for pool in pools], np.int64)
-        self.size = np.array([pool.resources for pool in pools], np.int64)
+        width = len(instance.problem.resources)
+        self.size = np.array([pool.resources for pool in pools], np.int64).reshape(-1, width)  # also of no pools
         self.used = np.zeros_like(self.size)
         self.usd = np.array([pool.usd_hour for pool in pools])
         share = (instance.resources / np.maximum(1, self.size[instance.pool])).max(axis=1, initial=0.0)

@@ -164,3 +164,15 @@ def test_machines_follow_the_far_forecast_out_and_the_load_in() -> None:
     assert (first.machines["cpu"], first.why["cpu"]) == (2, "hold")
     assert second.machines["cpu"] == 1
     assert busy.machines["cpu"] == 2
+
+
+def test_lanes_without_any_executor_serve_nothing_and_machines_start_one() -> None:
+    """At the very start there is nothing, not even a pool; then a pool that is empty."""
+    nothing = snapshot(5.0)
+    empty = snapshot(5.0, pool=PoolNow(pool="cpu", least=0, most=3, alive=0))
+
+    assert lanes(nothing, BOTH, OPTIONS, clock=clock).classes[0].unserved_qps > 0
+    assert lanes(nothing, Catalog(), OPTIONS, clock=clock).hosts == {}
+    assert machines(nothing, BOTH, OPTIONS, {}, clock=clock).machines == {}
+    assert lanes(empty, BOTH, OPTIONS, clock=clock).classes[0].unserved_qps > 0
+    assert machines(empty, BOTH, OPTIONS, {}, clock=clock).machines == {"cpu": 1}
