@@ -63,7 +63,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
             method=proposal.method, objective=proposal.objective if kept is None else kept.objective,
             accuracy=proposal.accuracy if kept is None else kept.accuracy, usd_hour=proposal.usd_hour,
             bound=finite(proposal.bound), gap_usd_hour=finite(proposal.gap_usd_hour), wall_s=round(proposal.wall_s, 4),
-            homeless={} if kept is not None else proposal.homeless,
+            homeless={} if kept is not None else proposal.homeless, rounds=proposal.rounds,
             machines={pool: count for pool, (count, _) in self.pools.items()},
             planned={} if sizes is None else sizes.planned, held_back={} if sizes is None else sizes.why,
         )  # fmt: skip

@@ -13,9 +13,9 @@ import msgspec
 
 from agents.plan_classes import wanted_of
 from agents.plan_holding import held_as
+from agents.plan_placing import placed_plan
 from optimizer.assign import planned
 from optimizer.explain import bindings
-from optimizer.placement import place
 from optimizer.plan import Plan
 from optimizer.problem import PresetName, Problem, preset, with_machines
 from optimizer.serving import LaneOf, Machine, Wanted, classes_of, demand_qps, menu, pools_of
@@ -24,7 +24,6 @@ from optimizer.transition import Hysteresis, PoolState, sized
 from registry.catalog import Catalog
 from streams.plans import ClassPlan, Demand, PoolNow, Snapshot
 
-PLACE_S = 0.2  # of the solver's time, for the exact placement
 MACHINE_MIB = 1 << 20  # of a machine whose memory nobody stated: no bound
 
 
@@ -52,7 +51,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """What should be. Shapes: `hosts` lanes by executor and variant; `homeless` lanes that fit on none, by kind."""
+    """What should be. Shapes: `hosts` lanes by executor and variant; `homeless` lanes that fit on none, by kind.
+
+    `rounds`: solves it took until lanes had a place, or no time was left. Classes are served by lanes with a place.
+    """
 
     hosts: dict[str, dict[str, int]]
     classes: tuple[ClassPlan, ...]
@@ -65,6 +67,7 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     gap_usd_hour: float | None = None
     wall_s: float = 0.0
     homeless: dict[str, int] = {}
+    rounds: int = 1
     standing: Standing | None = None
 
 
@@ -85,17 +88,16 @@ def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Call
     problem = with_machines(
         _problem(snapshot, machines, offered, asked, options), tuple(m.machines_now for m in machines)
     )
-    plan = solve(problem, budget_s=options.solve_s, clock=clock)
-    if plan.status == "infeasible" and problem.warm:  # no room for every task: those that are asked for come first
-        problem = msgspec.structs.replace(problem, warm=())
-        plan = solve(problem, budget_s=options.solve_s, clock=clock)
-    hosts, homeless = _placed(snapshot, machines, problem, plan)
+    mine = [[host for host in snapshot.hosts if host.pool == machine.pool] for machine in machines]
+    placed = placed_plan(problem, mine, budget_s=options.solve_s, clock=clock)
+    plan = placed.plan
     held = planned(
         problem, plan.machines, [kind.resident for kind in problem.kinds], status="hint", method="hint"
     )  # fmt: skip
     return Proposal(
-        hosts=hosts, homeless=homeless, classes=_classes(plan, problem, machines, offered), status=plan.status,
-        method=plan.method, objective=plan.terms.objective, accuracy=plan.terms.accuracy, usd_hour=plan.terms.usd_hour,
+        hosts=placed.hosts, homeless=placed.homeless, rounds=placed.rounds,
+        classes=_classes(plan, problem, machines, offered), status=plan.status, method=plan.method,
+        objective=plan.terms.objective, accuracy=plan.terms.accuracy, usd_hour=plan.terms.usd_hour,
         bound=plan.bound, gap_usd_hour=plan.gap_usd_hour, wall_s=plan.wall_s,
         standing=Standing(
             unserved_qps=sum(held.unserved_qps), objective=held.terms.objective, accuracy=held.terms.accuracy,
@@ -204,28 +206,6 @@ def _warm(offered: list[LaneOf]) -> tuple[tuple[int, ...], ...]:
     for j, lane in enumerate(offered):
         tasks.setdefault(lane.offer.task, []).append(j)
     return tuple(tuple(kinds) for _, kinds in sorted(tasks.items()))
-
-
-def _placed(
-    snapshot: Snapshot, machines: list[Machine], problem: Problem, plan: Plan
-) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
-    """Lanes by executor and variant: kinds of one variant are one lane, which runs what batch it must."""
-    hosts: dict[str, dict[str, int]] = {}
-    homeless: dict[str, int] = {}
-    for h, machine in enumerate(machines):
-        mine = [host for host in snapshot.hosts if host.pool == machine.pool]
-        lead: dict[str, int] = {}
-        counts = [0] * len(problem.kinds)
-        for j, kind in enumerate(problem.kinds):
-            if kind.pool == h and plan.lanes[j]:
-                counts[lead.setdefault(kind.variant, j)] += plan.lanes[j]
-        now = [{lead[v]: n for v, n in host.held.items() if v in lead} for host in mine]
-        barred = [{lead[v] for v in host.failed if v in lead} for host in mine]
-        placed = place(problem, h, counts, now, seconds=PLACE_S, barred=barred)
-        for host, kinds in zip(mine, placed.machines, strict=True):
-            hosts[host.name] = {problem.kinds[j].variant: n for j, n in sorted(kinds.items())}
-        homeless |= {problem.kinds[j].name: n for j, n in placed.homeless.items()}
-    return hosts, homeless
 
 
 def _classes(plan: Plan, problem: Problem, machines: list[Machine], offered: list[LaneOf]) -> tuple[ClassPlan, ...]:

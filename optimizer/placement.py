@@ -6,12 +6,12 @@ CP-SAT, large ones by first fit, largest first. What has no place is named, neve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 from ortools.sat.python import cp_model
 
-from optimizer.problem import Problem
+from optimizer.problem import LaneKind, Problem
 
 EXACT_MACHINES = 40  # above it the exact model takes longer than a plan may
 
@@ -81,20 +81,43 @@ def first_fit(
 
 
 def tightened(problem: Problem, pool: int, placed: Placement) -> Problem:
-    """The same problem with less room in this pool: by the share of lanes' needs that found no place.
+    """The same problem with no more lanes of what found no place in this pool than found one.
 
-    For a re-solve, at most three times; what has no place then is reported.
+    For a re-solve, a few times; what has no place then is reported. Kinds of one variant count together. Taking room
+    from the pool instead would take it from narrow lanes too, which still fit where the wide one did not.
     """
-    machines = max(1, len(placed.machines))
-    short = [0] * len(problem.resources)
-    for j, count in placed.homeless.items():
-        short = [s + need * count for s, need in zip(short, problem.kinds[j].resources, strict=True)]
-    old = problem.pools[pool]
-    resources = tuple(max(0, room - -(-s // machines)) for room, s in zip(old.resources, short, strict=True))
-    pools = list(problem.pools)
-    pools[pool] = msgspec.structs.replace(old, resources=resources)
+    for j in placed.homeless:
+        variant = problem.kinds[j].variant
+        kinds = {i for i, kind in enumerate(problem.kinds) if kind.pool == pool and kind.variant == variant and variant}
+        stand = sum(held.get(j, 0) for held in placed.machines)
+        problem = _bounded(problem, pool, kinds | {j}, stand, lambda _: 1, machines=len(placed.machines))
+    return problem
+
+
+def confined(problem: Problem, pool: int, kinds: Collection[int], *, free: int, machines: int) -> Problem:
+    """The same problem where these kinds have room on `free` of the pool's `machines` machines only."""
+    first = problem.pools[pool].resources[0]
+    return _bounded(problem, pool, kinds, free * first, lambda kind: kind.resources[0], machines=machines)
+
+
+def _bounded(
+    problem: Problem, pool: int, kinds: Collection[int], room: int, need: Callable[[LaneKind], int], *, machines: int
+) -> Problem:  # fmt: skip
+    """One more resource, of which these kinds need `need` and the pool's machines together have `room`.
+
+    A pool has as much as a machine has times the machines, so both are written `machines` times as large.
+    """
     return msgspec.structs.replace(
-        problem, pools=tuple(pools), usd_ref=problem.money_ref, load_ref_us=problem.change_ref
+        problem, resources=(*problem.resources, f"bound {len(problem.resources)}"),
+        usd_ref=problem.money_ref, load_ref_us=problem.change_ref,
+        pools=tuple(
+            msgspec.structs.replace(each, resources=(*each.resources, room if h == pool else 0))
+            for h, each in enumerate(problem.pools)
+        ),
+        kinds=tuple(
+            msgspec.structs.replace(kind, resources=(*kind.resources, machines * need(kind) if j in kinds else 0))
+            for j, kind in enumerate(problem.kinds)
+        ),
     )  # fmt: skip
 
 

@@ -64,7 +64,8 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One plan. Key: its epoch as text; the last one is repeated every minute.
 
     Shapes: `hosts` lanes by executor and variant; `machines` what is ordered by pool, `planned` what the solver wanted,
-            `held_back` why they differ; `homeless` lanes that fit on no executor, by kind.
+            `held_back` why they differ; `homeless` lanes that fit on no executor, by kind: they serve nobody.
+    `rounds`: solves it took, the later ones with what the first could not place bounded.
     `trigger`: why it was made. `options`: how, for agents.planning.Options.
     """
 
@@ -85,6 +86,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gap_usd_hour: float | None = None
     wall_s: float = 0.0
     homeless: dict[str, int] = {}
+    rounds: int = 1
     machines: dict[str, int] = {}
     planned: dict[str, int] = {}
     held_back: dict[str, str] = {}

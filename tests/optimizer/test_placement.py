@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from optimizer.placement import first_fit, place, tightened
-from optimizer.problem import LaneKind, Pool, Problem
+from optimizer.evaluate import evaluate
+from optimizer.placement import confined, first_fit, place, tightened
+from optimizer.plan import Plan, Terms
+from optimizer.problem import LaneKind, Pool, Problem, with_machines
 from optimizer.transition import Hysteresis, PoolState, sized, transition
 
 RULE = Hysteresis(hold=2, step_out=4, step_in=2)
@@ -52,13 +54,33 @@ def test_place_keeps_what_is_there() -> None:
 
 
 def test_place_three_of_sixty_on_two_machines_names_the_one_left_over() -> None:
-    """180 of 200 units are enough in sum and not in pieces; the pool becomes tighter for the re-solve."""
-    problem = _problem(60, machines=2)
+    """180 of 200 units are enough in sum and not in pieces; a re-solve may have two, and as many small ones as fit."""
+    problem = _problem(60, 20, machines=2)
+    fixed = with_machines(problem, (2,))
 
-    placed = place(problem, 0, [3], [{}, {}], seconds=5)
+    placed = place(problem, 0, [3, 0], [{}, {}], seconds=5)
+    tight = tightened(fixed, 0, placed)
 
     assert placed.homeless == {0: 1}
-    assert tightened(problem, 0, placed).pools[0].resources == (70,)
+    assert [words for words in evaluate(_plan(3, 0), tight).broken if "used" in words] != []
+    assert evaluate(_plan(2, 4), tight).broken == ()
+    assert evaluate(_plan(2, 5), tight).broken != ()
+
+
+def test_confined_kinds_have_the_room_of_the_machines_that_may_hold_them() -> None:
+    """On one of two machines of 100: three lanes of 30, and others as before."""
+    tight = confined(with_machines(_problem(30, 20, machines=2), (2,)), 0, {0}, free=1, machines=2)
+
+    assert evaluate(_plan(3, 5), tight).broken == ()
+    assert evaluate(_plan(4, 0), tight).broken != ()
+    assert evaluate(_plan(0, 10), tight).broken == ()
+
+
+def _plan(*lanes: int) -> Plan:
+    terms = Terms(accuracy=0.0, money=0.0, change=0.0, unserved=0.0, usd_hour=0.0, objective=0.0)
+    return Plan(
+        machines=(2,), lanes=lanes, flows=(), unserved_qps=(), terms=terms, status="feasible", method="hint"
+    )  # fmt: skip
 
 
 def test_place_a_barred_kind_goes_elsewhere_or_is_named() -> None:
