@@ -18,13 +18,13 @@ from optimizer.assign import planned
 from optimizer.explain import bindings
 from optimizer.plan import Plan
 from optimizer.problem import PresetName, Problem, preset, with_machines
-from optimizer.serving import LaneOf, Machine, Wanted, classes_of, demand_qps, menu, pools_of
+from optimizer.serving import MIB, LaneOf, Machine, Wanted, classes_of, demand_qps, menu, pools_of
 from optimizer.solve import solve
 from optimizer.transition import Hysteresis, PoolState, sized
 from registry.catalog import Catalog
 from streams.plans import ClassPlan, Demand, PoolNow, Snapshot
 
-MACHINE_MIB = 1 << 20  # of a machine whose memory nobody stated: no bound
+MACHINE_MIB = 1 << 20  # where no executor said how much it has: no bound
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,19 +149,21 @@ def _wanted(demand: Demand, rate: float, options: Options) -> Wanted | None:
 
 
 def _machines(snapshot: Snapshot, catalog: Catalog, bounds: Mapping[str, PoolNow]) -> list[Machine]:
-    """One per pool with an executor or a provisioner; its size is the smallest executor's, so that a plan fits all."""
+    """One per pool with an executor or a provisioner; its size is its smallest executor's, so that a plan fits all."""
     made = []
     for name, pool in sorted(catalog.pools.items()):
-        cores = [host.cores for host in snapshot.hosts if host.pool == name]
+        mine = [host for host in snapshot.hosts if host.pool == name]
         bound = bounds.get(name)
-        if not cores and bound is None:
+        if not mine and bound is None:
             continue
-        size = min(cores, default=pool.cores)
+        size = min((host.cores for host in mine), default=pool.cores)
+        memory = min((host.memory_mb for host in mine if host.memory_mb), default=0) * 1_000_000 // MIB
         made.append(
             Machine(
-                pool=name, usd_hour=pool.price_usd_hour * size / pool.cores, cores=size, memory_mib=MACHINE_MIB,
-                machines_min=len(cores) if bound is None else bound.least,
-                machines_max=len(cores) if bound is None else bound.most, machines_now=len(cores),
+                pool=name, usd_hour=pool.price_usd_hour * size / pool.cores, cores=size,
+                memory_mib=memory or MACHINE_MIB,
+                machines_min=len(mine) if bound is None else bound.least,
+                machines_max=len(mine) if bound is None else bound.most, machines_now=len(mine),
             )
         )  # fmt: skip
     return made

@@ -75,7 +75,7 @@ class Seen:
             held = {lane.variant: lane.lanes for lane in word.lanes} if ordered is None else ordered
             hosts.append(
                 Host(
-                    name=word.executor, pool=word.pool, cores=word.cores, failed=failed,
+                    name=word.executor, pool=word.pool, cores=word.cores, memory_mb=word.memory_mb, failed=failed,
                     held={variant: lanes for variant, lanes in held.items() if variant not in failed},
                 )
             )  # fmt: skip

@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from executors.settings import ExecutorSettings
+
 SHARE = 0.8
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # of a container; `max` where it has no bound of its own
+
+
+def loadable_bytes(settings: ExecutorSettings) -> int:
+    """What all instances of one executor may take together."""
+    return settings.memory_mb * 1_000_000 or memory_bound()
 
 
 def memory_bound(cgroup: Path = CGROUP) -> int:

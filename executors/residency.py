@@ -22,7 +22,7 @@ from executors.backends.protocol import Backend
 from executors.finishing import Finish, finish
 from executors.hardware import machine_kind
 from executors.measure import measure
-from executors.memory import memory_bound
+from executors.memory import loadable_bytes
 from executors.okheaders import OkHeaders
 from executors.ordered import Orders
 from executors.orders import Drop, Load, Refuse, Resize, Want, next_step
@@ -84,7 +84,7 @@ class Residency(threading.Thread):
         self._loaded = loaded
         self._unloaded = unloaded
         self._machine = EMULATED if settings.emulated else machine_kind()
-        self._memory_bytes = settings.memory_mb * 1_000_000 or memory_bound()
+        self._memory_bytes = loadable_bytes(settings)
         self._here: dict[str, Want] = {}
         self._leaving: dict[str, int] = {}  # bytes of what was dropped and is not gone yet
         self._missing: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Literal
 from confluent_kafka import KafkaException
 
 from executors.machine import Machine
+from executors.memory import loadable_bytes
 from executors.settings import ExecutorSettings
 from streams.clock import Micros
 from streams.errors import Overloaded
@@ -36,6 +37,7 @@ class Reporter:
         self._settings = settings
         self._topic = kafka.topic("fleet")
         self._outbox = outbox
+        self._memory_mb = loadable_bytes(settings) // 1_000_000
         self._received: dict[str, int] = {}
         self._sent_us = 0
         self._due = True
@@ -70,7 +72,7 @@ class Reporter:
         telemetry = Telemetry(
             executor=mine.instance, pool=mine.pool, hardware=mine.hardware, slots=self.slots, cores=mine.cores,
             busy_us=machine.cores.expected_us(now_us), lanes=self.lanes, received=self._received, state=self.state,
-            sent_us=now_us, epoch=epoch, pending=pending,
+            sent_us=now_us, epoch=epoch, pending=pending, memory_mb=self._memory_mb,
         )  # fmt: skip
         try:
             self._outbox.send(self._topic, encode(telemetry), key=mine.instance)

@@ -11,11 +11,15 @@ import msgspec
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """An executor that is ready; `held` are its lanes by variant, `failed` what it could not load."""
+    """An executor that is ready; `held` are its lanes by variant, `failed` what it could not load.
+
+    Units: `memory_mb` millions of bytes for all its lanes; 0 where it did not say.
+    """
 
     name: str
     pool: str
     cores: int
+    memory_mb: int = 0
     held: dict[str, int] = {}
     failed: tuple[str, ...] = ()
 

@@ -72,6 +72,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Units: `busy_us` is a duration from the moment of sending, so that clocks need not agree.
     `received` maps a router's name to the highest `seq` read from it. `epoch` is of the last order taken from
     `scaling` (0: none); `pending` maps variants that are not as it says yet to `loading`, `draining` or `failed: why`.
+    `memory_mb`: what all its instances may take together, in millions of bytes; 0: unknown.
     """
 
     executor: str
@@ -86,6 +87,7 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent_us: int = 0
     epoch: int = 0
     pending: dict[str, str] = {}
+    memory_mb: int = 0
 
 
 class RouterReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -132,6 +132,17 @@ def test_lanes_what_failed_on_one_executor_goes_on_the_others() -> None:
         assert made.hosts["e1"] or "good/v" in made.hosts["e2"]
 
 
+def test_lanes_fit_the_memory_of_the_smallest_executor() -> None:
+    """A lane takes 10 MiB: one fits in 20 MB; an executor that did not say bounds nothing."""
+    small = tuple(msgspec.structs.replace(host, memory_mb=mb) for host, mb in zip(HOSTS, (20, 900), strict=True))
+    unsaid = (HOSTS[0], msgspec.structs.replace(HOSTS[1], memory_mb=900))
+
+    for hosts, most in ((small, 1), (unsaid, 2)):
+        made = lanes(snapshot(5_000.0, *hosts), BOTH, OPTIONS, clock=clock)
+
+        assert sorted(sum(held.values()) for held in made.hosts.values()) == [most, most]
+
+
 def test_lanes_without_a_query_keep_a_task_warm() -> None:
     """One lane; none if that is not wanted."""
     empty = Snapshot(made_us=0, hosts=HOSTS, pools=(), demands=())

@@ -38,7 +38,9 @@ class Station:
 
     def __init__(self) -> None:
         self.outbox = Noting()
-        settings = ExecutorSettings(instance="e1", pool="fast", cores=2, heartbeat_ms=100, telemetry_min_ms=20)
+        settings = ExecutorSettings(
+            instance="e1", pool="fast", cores=2, memory_mb=750, heartbeat_ms=100, telemetry_min_ms=20
+        )
         self.reporter = Reporter(settings, KafkaSettings(prefix="t."), self.outbox)
         self.bench = Bench(("v", 1), ("w", 2), cores=2)
 
@@ -79,7 +81,7 @@ def test_telemetry_first_record_says_all_there_is() -> None:
                     LaneReport(variant="v", running=2, lanes=2, free_us=2 * MS),
                     LaneReport(variant="w", queued=2, patient=2, lanes=1),
                 ),
-                received={"r1": 7}, state="ready", sent_us=T0 + MS,
+                received={"r1": 7}, state="ready", sent_us=T0 + MS, memory_mb=750,
             ),
         )
     ]  # fmt: skip
