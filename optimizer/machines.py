@@ -13,9 +13,8 @@ import msgspec
 
 from optimizer.cpsat import CountModel, units_unserved
 from optimizer.fleets import fleets
-from optimizer.greedy import greedy
 from optimizer.instance import Instance, reduce
-from optimizer.lanes import improve, lanes_plan
+from optimizer.lanes import improve
 from optimizer.linear import LinearModel
 from optimizer.problem import Weights, with_machines
 from optimizer.relax import dived, scip
@@ -23,7 +22,9 @@ from optimizer.search import Search
 
 LARGE = 150  # machines: above it a model with flows takes longer to build and start than `cheapest` has left
 TIGHT_GAP = 0.002  # of the dollars: large fleets are dived this close in some 50 ms, and nothing is gained by more
-FLEETS, FLEET_SHARE = 3, 0.7  # fleets tried for the most accurate plan, and the share of the time for each
+FLEETS = 3  # tried for the most accurate plan
+LAST_SHARE = 0.35  # of the time that is kept for the best of them
+SCIP_SHARE = 0.5  # of what the dive leaves, on a fleet that is chosen
 COST_SHARE = 0.85  # of the time that `cheapest` spends on money; the rest buys accuracy on the same machines
 
 
@@ -117,18 +118,27 @@ def _accurate(search: Search, instance: Instance, start: list[int], machines: li
 
 
 def _on_fleets(search: Search, model: LinearModel) -> None:
-    """Lanes plans on the fleets that the relaxation likes best, until one of them serves all demand."""
+    """Dive into the fleets that the relaxation likes best, then a lanes plan on the one that came out best.
+
+    The relaxation of each serves all, so a dive serves nearly all, and well; what it leaves out is repaired.
+    """
+    tried: list[tuple[Search, Instance, LinearModel, list[int]]] = []
+    last_s = search.left_s() * LAST_SHARE
     for fleet in fleets(model, search.left_s)[:FLEETS]:
-        if search.left_s() <= 0:
-            return
+        if tried and search.left_s() < last_s:
+            break
         fixed = with_machines(search.problem, tuple(fleet))
-        inner = Search(fixed, clock=search.clock, budget_s=search.left_s() * FLEET_SHARE)
+        inner = Search(fixed, clock=search.clock, budget_s=search.left_s())
         small = reduce(fixed)
-        lanes, _ = greedy(small)
-        inner.offer_counts(small, lanes, fleet, "greedy")
-        lanes_plan(inner, small, lanes)
-        search.refused += inner.refused
-        if inner.best is not None:
+        relaxed = dived(inner, small, flows=True)
+        if relaxed is not None and inner.best is not None and inner.serves_all:
             search.offer(inner.best.lanes, fleet, method=inner.best.method)
-            if inner.serves_all:
-                return
+            tried.append((inner, small, relaxed, fleet))
+    if not tried:
+        return
+    inner, small, relaxed, fleet = max(tried, key=lambda each: each[0].best.terms.objective if each[0].best else 0.0)
+    scip(inner, relaxed, search.left_s() * SCIP_SHARE)
+    if inner.best is not None:
+        improve(inner, small, small.counts(inner.best.lanes), fleet, 0)
+        search.offer(inner.best.lanes, fleet, method=inner.best.method)
+    search.refused += [words for each, _, _, _ in tried for words in each.refused]
