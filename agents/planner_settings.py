@@ -7,6 +7,7 @@ import socket
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.warmth import Policy
 from optimizer.problem import PresetName
 
 
@@ -43,4 +44,12 @@ class PlannerSettings(BaseModel):
         default=30.0, ge=0.0, le=3_600.0, description="for lanes to load elsewhere before a machine goes, at most"
     )
     forget_s: float = Field(default=120.0, ge=10.0, le=86_400.0, description="until orders of a gone executor go too")
+    warm: Policy = Field(
+        default="always",
+        description="what stays loaded while nobody asks: a lane of every task, nothing, what was asked for within"
+        " `keep_s`, or by the histogram of each task's idle times",
+    )
+    keep_s: float = Field(
+        default=600.0, ge=10.0, le=86_400.0, description="after the last query, for `idle`, or where a histogram fails"
+    )
     classes_max: int = Field(default=256, ge=1, le=4_096, description="classes planned for, those of most load first")

@@ -14,6 +14,7 @@ import msgspec
 from agents.plan_classes import wanted_of
 from agents.plan_holding import held_as
 from agents.plan_placing import placed_plan
+from agents.plan_warm import needless, warm_groups, warming, without
 from optimizer.assign import planned
 from optimizer.explain import bindings
 from optimizer.plan import Plan
@@ -53,6 +54,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     """What should be. Shapes: `hosts` lanes by executor and variant; `homeless` lanes that fit on none, by kind.
 
+    `warming`: something is to be kept warm of which nothing is held. `needless`: variants that are held and that nobody
+    asks for, nor keeps warm.
     `rounds`: solves it took until lanes had a place, or no time was left. Classes are served by lanes with a place.
     """
 
@@ -68,6 +71,8 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float = 0.0
     homeless: dict[str, int] = {}
     rounds: int = 1
+    warming: bool = False
+    needless: tuple[str, ...] = ()
     standing: Standing | None = None
 
 
@@ -88,6 +93,8 @@ def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Call
     problem = with_machines(
         _problem(snapshot, machines, offered, asked, options), tuple(m.machines_now for m in machines)
     )
+    idle = needless(problem)
+    problem = without(problem, idle)
     mine = [[host for host in snapshot.hosts if host.pool == machine.pool] for machine in machines]
     placed = placed_plan(problem, mine, budget_s=options.solve_s, clock=clock)
     plan = placed.plan
@@ -99,6 +106,7 @@ def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Call
         classes=_classes(plan, problem, machines, offered), status=plan.status, method=plan.method,
         objective=plan.terms.objective, accuracy=plan.terms.accuracy, usd_hour=plan.terms.usd_hour,
         bound=plan.bound, gap_usd_hour=plan.gap_usd_hour, wall_s=plan.wall_s,
+        warming=warming(problem, plan), needless=idle,
         standing=Standing(
             unserved_qps=sum(held.unserved_qps), objective=held.terms.objective, accuracy=held.terms.accuracy,
             classes=_classes(held, problem, machines, offered),
@@ -156,7 +164,7 @@ def _machines(snapshot: Snapshot, catalog: Catalog, bounds: Mapping[str, PoolNow
         bound = bounds.get(name)
         if not mine and bound is None:
             continue
-        size = min((host.cores for host in mine), default=pool.cores)
+        size = min((host.cores for host in mine), default=(bound.cores if bound else 0) or pool.cores)
         memory = min((host.memory_mb for host in mine if host.memory_mb), default=0) * 1_000_000 // MIB
         made.append(
             Machine(
@@ -197,17 +205,10 @@ def _problem(
         kinds=tuple(
             msgspec.structs.replace(lane.kind, resident=resident.get(j, 0)) for j, lane in enumerate(offered)
         ),
-        resources=("cores", "memory_mib", "device_units"), warm=_warm(offered) if options.warm else (),
+        resources=("cores", "memory_mib", "device_units"),
+        warm=warm_groups(offered, snapshot.warm) if options.warm else (),
     )  # fmt: skip
     return preset(made, options.preset, budget_usd_hour=options.budget_usd_hour, gamma=options.gamma)
-
-
-def _warm(offered: list[LaneOf]) -> tuple[tuple[int, ...], ...]:
-    """For each task the kinds of which one should run, asked for or not: a first query finds an answer."""
-    tasks: dict[str, list[int]] = {}
-    for j, lane in enumerate(offered):
-        tasks.setdefault(lane.offer.task, []).append(j)
-    return tuple(tuple(kinds) for _, kinds in sorted(tasks.items()))
 
 
 def _classes(plan: Plan, problem: Problem, machines: list[Machine], offered: list[LaneOf]) -> tuple[ClassPlan, ...]:

@@ -174,5 +174,6 @@ class Provisioner:
             pool=self._settings.pool, epoch=0 if self.order is None else self.order.epoch, wanted=self.wanted,
             booting=phases.count("booting"), ready=phases.count("ready"), draining=phases.count("draining"),
             least=self._bounds.least, most=self._bounds.most, failing=now_us < self._not_before_us,
+            cores=self._settings.cores,
         )  # fmt: skip
         self._outbox.send(self._kafka.topic("fleet"), encode(report), key=self._key)

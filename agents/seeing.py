@@ -6,6 +6,7 @@ from agents.guard import demand_of
 from agents.observed import Observed
 from agents.ordering import Standing
 from agents.planner_settings import PlannerSettings
+from agents.warmth import Warmth
 from streams.hearing import Word
 from streams.plans import Demand, Host, PoolNow, Snapshot
 from streams.records import Forecast, PoolReport, Telemetry
@@ -24,6 +25,7 @@ class Seen:
         self.executors: dict[str, tuple[Telemetry, int]] = {}
         self.pools: dict[str, tuple[PoolReport, int]] = {}
         self.forecasts: dict[str, tuple[Forecast, int]] = {}
+        self._warmth = Warmth(settings.warm, keep_s=settings.keep_s)
         self._began_us = 0
 
     def heard(self, word: Word, *, now_us: int) -> None:
@@ -37,12 +39,17 @@ class Seen:
         if forecast.klass in self.forecasts or len(self.forecasts) < 16 * self._settings.classes_max:
             self.forecasts[forecast.klass] = forecast, now_us
 
+    def asked(self, observed: Observed) -> None:
+        """Note when each class was asked for last; at least once a minute, or idle times are missed."""
+        self._warmth.asked(observed.last)
+
     def snapshot(self, standing: Standing, observed: Observed, *, now_us: int) -> Snapshot:
         """The fleet as it will be once what stands is carried out, and what it has to do."""
+        self.asked(observed)
         self._forget(observed, now_us)
         return Snapshot(
             made_us=now_us, hosts=self._hosts(standing, now_us), pools=self._pools(now_us),
-            demands=self._demands(observed, now_us),
+            demands=self._demands(observed, now_us), warm=self._warmth.warm(now_s=now_us // 1_000_000),
         )  # fmt: skip
 
     def loading(self, standing: Standing, *, now_us: int) -> frozenset[str]:
@@ -83,10 +90,12 @@ class Seen:
 
     def _pools(self, now_us: int) -> tuple[PoolNow, ...]:
         return tuple(
-            PoolNow(pool=name, least=word.least, most=word.most, alive=word.booting + word.ready)
+            PoolNow(
+                pool=name, least=word.least, most=word.most, alive=word.booting + word.ready, cores=word.cores
+            )
             for name, (word, at_us) in sorted(self.pools.items())
             if now_us - at_us < POOL_SILENCE_US
-        )
+        )  # fmt: skip
 
     def _demands(self, observed: Observed, now_us: int) -> tuple[Demand, ...]:
         mine, now_s = self._settings, now_us // 1_000_000

@@ -49,6 +49,10 @@ def judged(
     less_qps = standing.unserved_qps - sum(plan.unserved_qps for plan in proposal.classes)
     if less_qps > UNSERVED * asked:
         return Verdict(why="unserved")
+    if proposal.warming:
+        return Verdict(why="warm")
+    if proposal.needless:
+        return Verdict(why="idle")
     if proposal.objective - standing.objective <= rule.gain_min:
         return Verdict(why="")
     since_us = gaining_us or now_us

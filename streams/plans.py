@@ -25,12 +25,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool's bounds, and its machines that boot or are ready."""
+    """A pool's bounds, and its machines that boot or are ready; `cores` each is started with, 0 if unknown."""
 
     pool: str
     least: int
     most: int
     alive: int
+    cores: int = 0
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,12 +47,16 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a plan depends on, beside the registry as it was at that moment."""
+    """All that a plan depends on, beside the registry as it was at that moment.
+
+    `warm`: targets (`task=digits`, `model=m`, `variant=v`) of which a lane runs, asked for or not; None: every task.
+    """
 
     made_us: int
     hosts: tuple[Host, ...]
     pools: tuple[PoolNow, ...]
     demands: tuple[Demand, ...]
+    warm: tuple[str, ...] | None = None
 
 
 class ClassPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,7 +109,10 @@ class PlannerReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a provisioner says of its pool every second. `failing`: machines ended, and the next start must wait."""
+    """What a provisioner says of its pool every second. `failing`: machines ended, and the next start must wait.
+
+    `cores`: that each machine is started with; 0: unknown.
+    """
 
     pool: str
     epoch: int = 0
@@ -120,6 +123,7 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     least: int = 0
     most: int = 0
     failing: bool = False
+    cores: int = 0
 
 
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import pytest
 from agents.counts import class_of
 from agents.plan_classes import wanted_of
 from agents.planning import Options, lanes, machines, moved
+from optimizer.transition import Hysteresis
 from registry.catalog import Catalog
 from registry.latency import Point
 from registry.records import Accuracy, Model, Pool, Profile, Step, Task, Variant
@@ -151,6 +152,50 @@ def test_lanes_without_a_query_keep_a_task_warm() -> None:
 
     assert sum(sum(held.values()) for held in warm.hosts.values()) == 1
     assert sum(sum(held.values()) for held in cold.hosts.values()) == 0
+
+
+@pytest.mark.parametrize("target", ["task=t", "model=good", "variant=fast/v"])
+def test_lanes_keep_warm_what_they_are_told(target: str) -> None:
+    """One lane of the target, and word of it while nothing of it is held."""
+    empty = Snapshot(made_us=0, hosts=HOSTS, pools=(), demands=(), warm=(target, "task=unknown"))
+    made = lanes(empty, BOTH, OPTIONS, clock=clock)
+    held = tuple(msgspec.structs.replace(host, held=made.hosts[host.name]) for host in HOSTS)
+    again = lanes(msgspec.structs.replace(empty, hosts=held), BOTH, OPTIONS, clock=clock)
+    variants = [variant for lanes_ in made.hosts.values() for variant in lanes_]
+
+    assert len(variants) == 1
+    assert target == "task=t" or variants == [{"model=good": "good/v"}.get(target, "fast/v")]
+    assert made.warming
+    assert not again.warming
+    assert moved(made.hosts, again.hosts) == []
+
+
+def test_lanes_let_go_what_nobody_asks_for_or_keeps_warm() -> None:
+    """Held, asked for by none: planned nowhere, and said; kept warm or asked for, it is not needless."""
+    host = msgspec.structs.replace(HOSTS[0], held={"good/v": 1})
+    cold = Snapshot(made_us=0, hosts=(host,), pools=(), demands=(), warm=())
+    made = lanes(cold, BOTH, OPTIONS, clock=clock)
+    kept = lanes(msgspec.structs.replace(cold, warm=("model=good",)), BOTH, OPTIONS, clock=clock)
+    asked = lanes(msgspec.structs.replace(snapshot(5.0, host), warm=()), BOTH, OPTIONS, clock=clock)
+
+    assert (made.hosts, made.needless) == ({"e1": {}}, ("good/v",))
+    assert (kept.hosts, kept.needless) == ({"e1": {"good/v": 1}}, ())
+    assert asked.needless == ()
+
+
+def test_machines_none_while_nothing_is_asked_and_some_for_the_first_query() -> None:
+    """A pool of no machine is planned with the size that its provisioner starts them with."""
+    pool = PoolNow(pool="cpu", least=0, most=8, alive=1, cores=2)
+    cheap = msgspec.structs.replace(OPTIONS, preset="cheapest", hysteresis=Hysteresis(hold=1))
+    cold = Snapshot(made_us=0, hosts=HOSTS[:1], pools=(pool,), demands=(), warm=())
+    gone = msgspec.structs.replace(pool, alive=0)
+    wide = msgspec.structs.replace(gone, cores=8)
+
+    assert machines(cold, BOTH, cheap, {}, clock=clock).machines == {"cpu": 0}
+    assert machines(msgspec.structs.replace(cold, warm=None), BOTH, cheap, {}, clock=clock).machines == {"cpu": 1}
+    assert machines(snapshot(1.0, pool=gone), BOTH, cheap, {}, clock=clock).machines == {"cpu": 1}
+    assert machines(snapshot(5_000.0, pool=gone), BOTH, cheap, {}, clock=clock).machines == {"cpu": 4}
+    assert machines(snapshot(5_000.0, pool=wide), BOTH, cheap, {}, clock=clock).machines == {"cpu": 1}
 
 
 def test_lanes_as_they_are_are_left_so() -> None:
