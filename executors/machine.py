@@ -50,6 +50,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
 
     stock: Stock
     jobs: list[Job]
+    started_us: int
 
 
 class Machine:
@@ -91,7 +92,7 @@ class Machine:
             case BatchFinished(batch_id, took_us):
                 self._finished(batch_id, took_us, now_us, out)
             case BatchFailed(batch_id):
-                self._failed(batch_id, out)
+                self._failed(batch_id, now_us, out)
             case VariantLoaded():
                 self._loaded(event, out)
             case VariantUnloaded(variant):
@@ -140,6 +141,7 @@ class Machine:
                 running=stock.running, lanes=stock.lanes, drift=round(stock.drift, 3), sizes=stock.live.knots,
                 doubt=int(stock.doubt), undecoded=stock.undecoded,
                 decode_us=self._decoding.each_us if stock.decodes else 0, free_us=ends.get(name, 0),
+                done=stock.in_time, batches=stock.ended, busy_us=stock.busy_us,
             )
             for name, stock in self._stocks.items()
         )  # fmt: skip
@@ -209,16 +211,19 @@ class Machine:
             out.append(Decode(job))
 
     def _finished(self, batch_id: int, took_us: int, now_us: int, out: list[Command]) -> None:
-        batch = self._end(batch_id)
+        batch = self._end(batch_id, now_us)
         batch.stock.ran(len(batch.jobs), took_us, now_us=now_us)
+        in_time = 0
         for index, job in enumerate(batch.jobs):
             job.running = False
             if not job.done:
+                in_time += job.deadline_us > now_us
                 self._settle(job, Deliver(job, batch_id, index), out)
+        batch.stock.in_time += in_time
 
-    def _failed(self, batch_id: int, out: list[Command]) -> None:
+    def _failed(self, batch_id: int, now_us: int, out: list[Command]) -> None:
         """Alone, the job is to blame; together, halves are tried again, so that one bad input fails alone."""
-        batch = self._end(batch_id)
+        batch = self._end(batch_id, now_us)
         jobs = [job for job in batch.jobs if not job.done]
         if len(batch.jobs) == 1:
             for job in jobs:
@@ -232,12 +237,14 @@ class Machine:
         half = (len(jobs) + 1) // 2
         self._retries.extend((batch.stock, part) for part in (jobs[:half], jobs[half:]) if part)
 
-    def _end(self, batch_id: int) -> Batch:
+    def _end(self, batch_id: int, now_us: int) -> Batch:
         assert batch_id in self._batches, batch_id
         batch = self._batches.pop(batch_id)
         self.cores.end(batch_id)
         batch.stock.running -= len(batch.jobs)
         batch.stock.batches -= 1
+        batch.stock.ended += 1
+        batch.stock.busy_us += max(0, now_us - batch.started_us)  # a wall clock may be set back
         return batch
 
     def _loaded(self, event: VariantLoaded, out: list[Command]) -> None:
@@ -385,7 +392,7 @@ class Machine:
         if self._draining and reason is Reason.EAGER:
             reason = Reason.DRAIN
         self._batch_id += 1
-        self._batches[self._batch_id] = Batch(stock, jobs)
+        self._batches[self._batch_id] = Batch(stock, jobs, now_us)
         self.cores.start(self._batch_id, stock.width, end_us)
         stock.running += len(jobs)
         stock.batches += 1

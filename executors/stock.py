@@ -41,6 +41,9 @@ class Stock:
         self.decodes = False  # some had to be decoded here
         self.running = 0
         self.batches = 0  # of the running
+        self.ended = 0  # batches since it was loaded
+        self.in_time = 0  # jobs of them
+        self.busy_us = 0  # that instances had a batch, together
         self.passed = 0  # batches of other work since patient work that waits here last ran
         self.rate = Rate()
         self.used = Rate(USED_TAU_US)  # core-microseconds

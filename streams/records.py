@@ -51,7 +51,11 @@ class Return(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One resident variant inside an executor."""
+    """One resident variant inside an executor.
+
+    `done` (answered in time), `batches` and `busy_us` count since it was loaded: a smaller number means loaded anew.
+    Units: `busy_us` of instances that had a batch, together.
+    """
 
     variant: str
     queued: int = 0
@@ -64,6 +68,9 @@ class LaneReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lanes: int = 0  # instances; 0: as many as the cores can run
     free_us: int = 0  # until one of them is free while all run
     decode_us: int = 0  # after so long one more of them is decoded, on average; 0: none was yet
+    done: int = 0
+    batches: int = 0
+    busy_us: int = 0
 
 
 class Telemetry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

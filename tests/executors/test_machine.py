@@ -369,3 +369,22 @@ def test_machine_forgets_finished_jobs_long_before_their_deadlines() -> None:
         bench.finish(max(bench.running))
 
     assert len(bench.machine._deadlines._heap) <= SPARE + 3
+
+
+def test_machine_counts_what_its_instances_did() -> None:
+    """Batches and their time whether they failed or not; of the jobs those that were answered in time."""
+    bench = Bench()
+    a, b, late = bench.job(100), bench.job(100), bench.job(5, late_ok=True)
+    bench.arrive(a)
+    bench.at(4).finish(1)
+    bench.arrive(late)
+    bench.at(14).finish(2)
+    bench.arrive(b)
+    bench.at(17).fail(3)
+    report = bench.machine.reports(now_us=bench.now_us)[0]
+
+    assert (report.done, report.batches, report.busy_us) == (1, 3, 17 * MS)
+    bench.tell(VariantUnloaded("v"))
+    bench.load()
+    report = bench.machine.reports(now_us=bench.now_us)[0]
+    assert (report.done, report.batches, report.busy_us) == (0, 0, 0)
