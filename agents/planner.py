@@ -127,6 +127,7 @@ class PlannerState:
         if now - self._reported_at >= REPORT_S:
             self._reported_at = now
             self.seen.asked(self.observed)
+            self.seen.learn(self.catalog, now_us=now_us)
             self._report(leads, now_us)
         wait_s = min(NEWS_S, self._settings.lanes_s) if self.observed.news else self._settings.lanes_s
         if leads and self._solving is None and now - self._looked_at >= wait_s:

@@ -188,7 +188,10 @@ def _menu(snapshot: Snapshot, catalog: Catalog, machines: Iterable[Machine]) -> 
         if all(variant in host.failed for host in mine)
     }
     offers = [offer for offer in catalog.offers() if (offer.variant, offer.pool) not in hopeless]
-    return menu(offers, catalog.profiles, machines)
+    eta = {
+        (variant, pool): value for name, value in snapshot.eta.items() for variant, _, pool in [name.rpartition("@")]
+    }
+    return menu(offers, catalog.profiles, machines, eta=eta)
 
 
 def _problem(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from agents.delivered import Delivered
 from agents.guard import demand_of
 from agents.observed import Observed
 from agents.ordering import Standing
 from agents.planner_settings import PlannerSettings
 from agents.warmth import Warmth
+from registry.catalog import Catalog
 from streams.hearing import Word
 from streams.plans import Demand, Host, PoolNow, Snapshot
 from streams.records import Forecast, PoolReport, Telemetry
@@ -25,6 +27,7 @@ class Seen:
         self.executors: dict[str, tuple[Telemetry, int]] = {}
         self.pools: dict[str, tuple[PoolReport, int]] = {}
         self.forecasts: dict[str, tuple[Forecast, int]] = {}
+        self._delivered = Delivered()
         self._warmth = Warmth(settings.warm, keep_s=settings.keep_s)
         self._began_us = 0
 
@@ -32,6 +35,7 @@ class Seen:
         self._began_us = self._began_us or now_us
         if isinstance(word, Telemetry):
             self.executors[word.executor] = word, now_us
+            self._delivered.heard(word, now_us=now_us)
         elif isinstance(word, PoolReport):
             self.pools[word.pool] = word, now_us
 
@@ -43,6 +47,12 @@ class Seen:
         """Note when each class was asked for last; at least once a minute, or idle times are missed."""
         self._warmth.asked(observed.last)
 
+    def learn(self, catalog: Catalog, *, now_us: int) -> None:
+        """From what lanes delivered, once a window is over; to be called every second or so."""
+        if self._delivered.due(now_us=now_us):
+            profiles = {(offer.variant, offer.pool): offer.latency for offer in catalog.offers()}
+            self._delivered.turn(profiles, now_us=now_us)
+
     def snapshot(self, standing: Standing, observed: Observed, *, now_us: int) -> Snapshot:
         """The fleet as it will be once what stands is carried out, and what it has to do."""
         self.asked(observed)
@@ -50,6 +60,7 @@ class Seen:
         return Snapshot(
             made_us=now_us, hosts=self._hosts(standing, now_us), pools=self._pools(now_us),
             demands=self._demands(observed, now_us), warm=self._warmth.warm(now_s=now_us // 1_000_000),
+            eta=self._delivered.eta(),
         )  # fmt: skip
 
     def loading(self, standing: Standing, *, now_us: int) -> frozenset[str]:

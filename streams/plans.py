@@ -50,6 +50,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All that a plan depends on, beside the registry as it was at that moment.
 
     `warm`: targets (`task=digits`, `model=m`, `variant=v`) of which a lane runs, asked for or not; None: every task.
+    `eta`: by `variant@pool`, learnt share of its nominal capacity that a lane delivers (optimizer/eta.py).
     """
 
     made_us: int
@@ -57,6 +58,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[PoolNow, ...]
     demands: tuple[Demand, ...]
     warm: tuple[str, ...] | None = None
+    eta: dict[str, float] = {}
 
 
 class ClassPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -105,6 +105,17 @@ def test_lanes_high_load_takes_what_is_fast_before_it_leaves_any() -> None:
     assert 0.7 <= made.accuracy < 0.9
 
 
+def test_lanes_count_on_what_lanes_were_seen_to_deliver() -> None:
+    """Asked are 770 a second: four lanes of `good` carry 900 at 0.9; where they were slower, `fast` joins."""
+    asked = snapshot(700.0, *HOSTS)
+    better = lanes(msgspec.structs.replace(asked, eta={"good/v@cpu": 0.9}), BOTH, OPTIONS, clock=clock)
+    worse = lanes(msgspec.structs.replace(asked, eta={"good/v@cpu": 0.4}), BOTH, OPTIONS, clock=clock)
+
+    assert better.accuracy == pytest.approx(0.9)
+    assert worse.accuracy < better.accuracy
+    assert worse.classes[0].unserved_qps == 0
+
+
 def test_lanes_beyond_all_capacity_says_what_binds() -> None:
     """The rest is unserved, in the plan's own words."""
     made = lanes(snapshot(50_000.0, *HOSTS), BOTH, OPTIONS, clock=clock)

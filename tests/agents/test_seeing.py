@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from agents.delivered import DEADBAND
 from agents.observed import Observed
 from agents.ordering import Standing
 from agents.planner_settings import PlannerSettings
@@ -9,6 +12,7 @@ from agents.seeing import Seen
 from agents.warmth import Policy
 from streams.plans import Host, PoolNow, Snapshot
 from streams.records import Arrivals, LaneReport, PoolReport, Telemetry
+from tests.agents.test_planning import BOTH
 
 KLASS = "task=t slo=100 acc=0 cost=any prio=5"
 T0_S = 1_000_000
@@ -55,3 +59,18 @@ def test_snapshot_keeps_warm_by_the_policy() -> None:
     assert world.at(60).warm == ("task=t",)
     assert world.at(61).warm == ()
     assert always.at(61).warm is None
+
+
+def test_snapshot_says_what_lanes_were_seen_to_deliver() -> None:
+    """A lane of 4 ms a query that was busy all along and did 150 a second: 0.6 of its 250."""
+    world = World()
+    assert world.at(0).eta == {}
+    for second in range(1_200):
+        lane = LaneReport(
+            variant="good/v", lanes=1, done=150 * second, batches=150 * second, busy_us=second * 1_000_000
+        )
+        now_us = (T0_S + second) * 1_000_000
+        world.seen.heard(Telemetry(executor="e", pool="cpu", lanes=(lane,), sent_us=now_us), now_us=now_us)
+        world.seen.learn(BOTH, now_us=now_us)
+
+    assert world.at(1_200).eta == {"good/v@cpu": pytest.approx(0.6, abs=DEADBAND)}
