@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.prefix import Prefix
 from streams.rdlog import log as rdkafka
+from streams.unread import Unread
 from streams.watermark import end_offset
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class Reader(threading.Thread):
         self._suspect_until = 0.0
         self.behind = 0  # records in the owned partitions that were not read yet, as far as the last fetches told
         self._behind_at = 0.0
+        self._unread = Unread(self._consumer, topic)
         self._unfetched: set[int] = set()  # owned, and nothing came from the broker yet, not even that there is nothing
 
     @property
@@ -227,34 +229,16 @@ class Reader(threading.Thread):
             log.warning("reader was stopped for a while", extra={"seconds": round(now - self._seen_at, 2)})
         self._seen_at = now
         if now - self._behind_at > BEHIND_S:
-            self._behind_at, self.behind = now, self._unread()
+            self._behind_at, self.behind = now, self._unread.count(self._prefixes)
         if self._unfetched:
             self._look_for_fetches()
         return now
 
     def _look_for_fetches(self) -> None:
         """Tell of partitions once they are really read: the first fetch may come most of a second later."""
-        before = len(self._unfetched)
-        self._unfetched = {partition for partition in self._unfetched if self._watermarks(partition)[1] < 0}
-        if len(self._unfetched) < before:
+        if fetched := self._unread.fetched(self._unfetched):
+            self._unfetched -= fetched
             self._tell()
-
-    def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The lowest and the next offset as the last fetch told; -1 if there was none, or the consumer is closed."""
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(self.topic, partition), cached=True)
-        except (KafkaException, RuntimeError):
-            return -1, -1
-        return low, high
-
-    def _unread(self) -> int:
-        """Only for who has the turn: a consumer serves one thread at a time, and others wait out its poll."""
-        count = 0
-        for partition, prefix in tuple(self._prefixes.items()):
-            low, high = self._watermarks(partition)
-            read = max(prefix.last + 1, prefix.begin, low)
-            count += max(0, high - read) if high >= 0 else 0
-        return count
 
     def _take(self) -> list[Taken]:
         """Wait a moment for a record, and take what is there with it."""

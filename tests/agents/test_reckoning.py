@@ -329,7 +329,10 @@ steps = st.lists(
 
 @given(steps, st.sampled_from([1, 3]))
 def test_reckoning_keeps_its_sums_and_only_gets_later(events: list[tuple[str, object, int]], cores: int) -> None:
-    """Work is the sum over lanes, queues are never negative, and without telemetry no prediction gets earlier."""
+    """Work is the sum over lanes, queues are never negative, and without telemetry no prediction gets much earlier.
+
+    Much: who was behind a full batch was predicted one for himself, and fewer may have come.
+    """
     fleet, executor, _ = heard("a", "b", cores=cores)
     lanes = executor.lanes
     now_us, sent = T0, 0
@@ -364,4 +367,5 @@ def test_reckoning_keeps_its_sums_and_only_gets_later(events: list[tuple[str, ob
         assert all(lane.queued >= 0 and (lane.work_us > 0) == (lane.queued > 0) for lane in lanes.values())
         assert sum(run.count for run in executor.unread) == sent
         if name in {"send", "rest", "wait"} and cores == 1:
-            assert all(after[variant] >= before[variant] for variant in lanes)
+            slack_us = {variant: lane.latency_us[lane.target] for variant, lane in lanes.items()}
+            assert all(after[variant] >= before[variant] - slack_us[variant] for variant in lanes)
