@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agents.delivered import Delivered
 from agents.guard import demand_of
 from agents.observed import Observed
 from agents.ordering import Standing
+from agents.plan_delivered import Delivered
 from agents.planner_settings import PlannerSettings
 from agents.warmth import Warmth
 from registry.catalog import Catalog

@@ -213,13 +213,11 @@ class Machine:
     def _finished(self, batch_id: int, took_us: int, now_us: int, out: list[Command]) -> None:
         batch = self._end(batch_id, now_us)
         batch.stock.ran(len(batch.jobs), took_us, now_us=now_us)
-        in_time = 0
+        batch.stock.in_time += sum([not job.done and job.deadline_us > now_us for job in batch.jobs])
         for index, job in enumerate(batch.jobs):
             job.running = False
             if not job.done:
-                in_time += job.deadline_us > now_us
                 self._settle(job, Deliver(job, batch_id, index), out)
-        batch.stock.in_time += in_time
 
     def _failed(self, batch_id: int, now_us: int, out: list[Command]) -> None:
         """Alone, the job is to blame; together, halves are tried again, so that one bad input fails alone."""
@@ -241,10 +239,7 @@ class Machine:
         assert batch_id in self._batches, batch_id
         batch = self._batches.pop(batch_id)
         self.cores.end(batch_id)
-        batch.stock.running -= len(batch.jobs)
-        batch.stock.batches -= 1
-        batch.stock.ended += 1
-        batch.stock.busy_us += max(0, now_us - batch.started_us)  # a wall clock may be set back
+        batch.stock.end(len(batch.jobs), busy_us=now_us - batch.started_us)
         return batch
 
     def _loaded(self, event: VariantLoaded, out: list[Command]) -> None:

@@ -101,6 +101,13 @@ class Stock:
     def push(self, job: Job) -> None:
         (self.patient.append if job.deadline_us >= NEVER else self.timed.push)(job)
 
+    def end(self, size: int, *, busy_us: int) -> None:
+        """Take a batch off its instance, however it went."""
+        self.running -= size
+        self.batches -= 1
+        self.ended += 1
+        self.busy_us += max(0, busy_us)  # the wall clock may have been set back
+
     def ran(self, size: int, took_us: int, *, now_us: int) -> None:
         """Note how long a batch took beside its profile; one larger than the profile's cap now is only counted."""
         self.used.add(took_us * self.width, now_us=now_us)

@@ -51,9 +51,9 @@ PURE = [
     *(f"forecasting/{path.name}" for path in sorted((ROOT / "forecasting").glob("*.py")) if path.stem not in FILES),
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
     "agents/outlook.py",
-    "agents/plan_classes.py",
-    "agents/planning.py",
+    *(f"agents/{name}.py" for name in ("plan_classes", "plan_delivered", "plan_placing", "plan_warm", "planning")),
     "agents/provisioning.py",
+    "agents/warmth.py",
     "agents/windows.py",
     "executors/orders.py",
     "streams/restarts.py",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.delivered import DEADBAND
 from agents.observed import Observed
 from agents.ordering import Standing
+from agents.plan_delivered import DEADBAND
 from agents.planner_settings import PlannerSettings
 from agents.seeing import Seen
 from agents.warmth import Policy

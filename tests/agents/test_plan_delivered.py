@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from agents.delivered import DEADBAND, Delivered, cap_of
+from agents.plan_delivered import DEADBAND, Delivered, cap_of
 from optimizer.eta import LOW, START
 from registry.latency import LatencyProfile
 from streams.records import LaneReport, Telemetry
