@@ -22,7 +22,7 @@ from streams.hearing import Hearing, Word
 from streams.outbox import Outbox
 from streams.records import RouterReport, decode_arrivals, decode_forecast, encode
 from streams.settings import KafkaSettings
-from streams.tail import Tail
+from streams.tail import LIST_MAX, Tail
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ForecasterState:
         return self._arrivals.listen(), self._hearing.listen()
 
     def count(self, messages: list[Message]) -> None:
-        """Records of `arrivals`, which may be none; then a turn."""
+        """Records of `arrivals`, which may be none; then a turn, if they were all."""
         now_s = wall_us() // 1_000_000
         for message in messages:
             partition, offset = message.partition() or 0, message.offset() or 0
@@ -82,7 +82,8 @@ class ForecasterState:
                 log.warning("arrivals ignored", extra={"error": str(unreadable)})
                 continue
             self.outlook.add(arrivals, partition=partition, offset=offset, now_s=now_s)
-        self._turn()
+        if len(messages) < LIST_MAX:  # else more are waiting, which may be of the seconds that would be closed
+            self._turn()
 
     def other(self, value: bytes) -> None:
         """A record of `forecasts`: somebody publishes."""
