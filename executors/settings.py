@@ -36,7 +36,7 @@ class ExecutorSettings(BaseModel):
     memory_mb: int = Field(
         default=0, ge=0, description="that the loaded variants may take in all; 0: four fifths of what there is"
     )
-    phi: float = Field(default=0.5, ge=0.0, le=1.0, description="how long a batch waits to grow; 0: never")
+    phi: float = Field(default=0.2, ge=0.0, le=1.0, description="how long a batch waits to grow; 0: never")
     reply_reserve_ms: float = Field(default=3.0, ge=0.0, le=1_000.0, description="of each deadline, for the way back")
     window_drop: bool = Field(default=True, description="drop what would be late, so that the rest is in time")
     in_flight_max: int = Field(default=2_000, ge=1, le=1_000_000, description="records taken and not yet answered")
