@@ -19,16 +19,15 @@ from streams.records import Telemetry
 WINDOW_US = 10_000_000
 BATCHES_MIN = 20  # in a window: fewer say little about a batch's usual size
 DEADBAND = 0.03  # what is said stays as it is within this, so that plans do not flap
-SAMPLES_MAX = 20_000  # (executor, variant)
+EXECUTORS_MAX = 10_000  # heard of in one window
 LEARNT_MAX = 10_000  # (variant, pool); of more, who was learnt longest ago is forgotten
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):
-    """One executor's counters of one variant. Units: `sent_us` by its own clock, `heard_us` by ours."""
+    """One executor's counters of one variant. Units: `sent_us` by its own clock."""
 
     pool: str
     sent_us: int
-    heard_us: int
     lanes: int
     done: int
     batches: int
@@ -39,20 +38,16 @@ class Delivered:
     """Eta by (variant, pool), learnt. Counters that fell, and lanes that changed, begin a window anew."""
 
     def __init__(self) -> None:
-        self._now: dict[tuple[str, str], Sample] = {}
+        self._words: dict[str, Telemetry] = {}  # the last of each executor since the last window
         self._base: dict[tuple[str, str], Sample] = {}
         self._window_us = 0
         self._learnt: dict[tuple[str, str], Eta] = {}
         self._said: dict[str, float] = {}
 
-    def heard(self, word: Telemetry, *, now_us: int) -> None:
+    def heard(self, word: Telemetry) -> None:
         """An executor's telemetry."""
-        for lane in word.lanes:
-            key = word.executor, lane.variant
-            if lane.lanes and (key in self._now or len(self._now) < SAMPLES_MAX):
-                self._now[key] = Sample(
-                    word.pool, word.sent_us, now_us, lane.lanes, lane.done, lane.batches, lane.busy_us
-                )
+        if word.executor in self._words or len(self._words) < EXECUTORS_MAX:
+            self._words[word.executor] = word
 
     def due(self, *, now_us: int) -> bool:
         """Whether a window is over; to be asked every second or so."""
@@ -66,9 +61,15 @@ class Delivered:
         if not self.due(now_us=now_us):
             return
         self._window_us = now_us
-        self._now = {key: sample for key, sample in self._now.items() if now_us - sample.heard_us < WINDOW_US}
+        samples = {
+            (word.executor, lane.variant): Sample(
+                word.pool, word.sent_us, lane.lanes, lane.done, lane.batches, lane.busy_us
+            )
+            for word in self._words.values() for lane in word.lanes if lane.lanes
+        }  # fmt: skip
+        self._words.clear()
         sums: dict[tuple[str, str], list[float]] = {}
-        for key, sample in self._now.items():
+        for key, sample in samples.items():
             base = self._base.get(key)
             if base is None or not _goes_on(base, sample):
                 continue
@@ -79,7 +80,7 @@ class Delivered:
             )  # fmt: skip
             for n, value in enumerate(added):
                 mine[n] += value
-        self._base = dict(self._now)
+        self._base = samples
         for at, (done, batches, busy_us, lanes_us) in sums.items():
             latency = profiles.get(at)
             if latency is not None and batches >= BATCHES_MIN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.failures import Failures
 from agents.guard import demand_of
 from agents.observed import Observed
 from agents.ordering import Standing
@@ -28,6 +29,7 @@ class Seen:
         self.pools: dict[str, tuple[PoolReport, int]] = {}
         self.forecasts: dict[str, tuple[Forecast, int]] = {}
         self._delivered = Delivered()
+        self._failures = Failures()
         self._warmth = Warmth(settings.warm, keep_s=settings.keep_s)
         self._began_us = 0
 
@@ -35,7 +37,8 @@ class Seen:
         self._began_us = self._began_us or now_us
         if isinstance(word, Telemetry):
             self.executors[word.executor] = word, now_us
-            self._delivered.heard(word, now_us=now_us)
+            self._delivered.heard(word)
+            self._failures.heard(word.executor, _failed(word), (lane.variant for lane in word.lanes), now_us=now_us)
         elif isinstance(word, PoolReport):
             self.pools[word.pool] = word, now_us
 
@@ -88,7 +91,7 @@ class Seen:
     def _hosts(self, standing: Standing, now_us: int) -> tuple[Host, ...]:
         hosts = []
         for word in self._ready(now_us):
-            failed = tuple(sorted(v for v, state in word.pending.items() if state.startswith("failed")))
+            failed = tuple(sorted({*_failed(word), *self._failures.of(word.executor, now_us=now_us)}))
             ordered = standing.lanes(word.executor, now_us=now_us)
             held = {lane.variant: lane.lanes for lane in word.lanes} if ordered is None else ordered
             hosts.append(
@@ -126,6 +129,11 @@ class Seen:
     def _forget(self, observed: Observed, now_us: int) -> None:
         old_us = now_us - round(self._settings.forget_s * 1_000_000)
         self.executors = {name: said for name, said in self.executors.items() if said[1] > old_us}
+        self._failures.keep(self.executors)
         self.pools = {name: said for name, said in self.pools.items() if said[1] > old_us}
         self.forecasts = {klass: said for klass, said in self.forecasts.items() if said[1] > old_us}
         observed.forget(before_s=old_us // 1_000_000)
+
+
+def _failed(word: Telemetry) -> list[str]:
+    return [variant for variant, state in word.pending.items() if state.startswith("failed")]

@@ -52,6 +52,7 @@ PURE = [
     *(f"optimizer/{path.name}" for path in sorted((ROOT / "optimizer").glob("*.py"))),  # all of it
     "agents/outlook.py",
     *(f"agents/{name}.py" for name in ("plan_classes", "plan_delivered", "plan_placing", "plan_warm", "planning")),
+    "agents/failures.py",
     "agents/provisioning.py",
     "agents/warmth.py",
     "agents/windows.py",

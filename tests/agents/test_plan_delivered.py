@@ -36,9 +36,7 @@ class Fleet:
                     self.sums[name][n] += added
                 done, batches, busy_us = (round(value) for value in self.sums[name])
                 lane = LaneReport(variant="v", lanes=self.lanes[name], done=done, batches=batches, busy_us=busy_us)
-                self.delivered.heard(
-                    Telemetry(executor=name, pool=self.pool, lanes=(lane,), sent_us=self.now_us), now_us=self.now_us
-                )
+                self.delivered.heard(Telemetry(executor=name, pool=self.pool, lanes=(lane,), sent_us=self.now_us))
             self.delivered.turn(AT, now_us=self.now_us)
         return self.delivered.eta()
 
@@ -111,10 +109,11 @@ def test_gone_executors_are_forgotten() -> None:
     """Their samples, not what was learnt from them."""
     fleet = Fleet("e1")
     learnt = fleet.run(600, qps=50, batch=4, busy=1.0)
-    fleet.delivered.turn(AT, now_us=fleet.now_us + 20 * S)
+    for wait_s in (20, 40):
+        fleet.delivered.turn(AT, now_us=fleet.now_us + wait_s * S)
 
     assert fleet.delivered.eta() == learnt
-    assert fleet.delivered._now == {}
+    assert fleet.delivered._base == {}
 
 
 def test_cap_of_is_the_smallest_that_holds_the_mean() -> None:

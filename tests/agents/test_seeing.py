@@ -74,3 +74,13 @@ def test_snapshot_says_what_lanes_were_seen_to_deliver() -> None:
         world.seen.learn(BOTH, now_us=now_us)
 
     assert world.at(1_200).eta == {"good/v@cpu": pytest.approx(0.6, abs=DEADBAND)}
+
+
+def test_snapshot_remembers_failures_that_the_next_order_silences() -> None:
+    """An order without the variant ends the executor's word of it; the plan must not put it there again."""
+    world = World()
+    for second, pending in ((0, {"v": "failed: no file"}), (1, {})):
+        word = Telemetry(executor="e", pool="cpu", pending=pending)
+        world.seen.heard(word, now_us=(T0_S + second) * 1_000_000)
+
+    assert world.at(1).hosts == (Host(name="e", pool="cpu", cores=1, failed=("v",)),)
