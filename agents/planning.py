@@ -85,11 +85,25 @@ class PoolProposal(msgspec.Struct, frozen=True, kw_only=True):
     states: dict[str, PoolState]
 
 
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lanes plan chooses from: a machine of each pool, lane kinds, and what is asked for."""
+
+    machines: list[Machine]
+    offered: list[LaneOf]
+    asked: list[Wanted]
+
+
+def weighed(snapshot: Snapshot, catalog: Catalog, options: Options) -> Weighed:
+    """What `lanes` starts from, for who wants to see what it could have chosen."""
+    machines = _machines(snapshot, catalog, {pool.pool: pool for pool in snapshot.pools})
+    asked = [each for demand in snapshot.demands if (each := _wanted(demand, demand.near, options)) is not None]
+    return Weighed(machines=machines, offered=_menu(snapshot, catalog, machines), asked=asked)
+
+
 def lanes(snapshot: Snapshot, catalog: Catalog, options: Options, *, clock: Callable[[], float]) -> Proposal:
     """The lanes of the executors that are there, for the near forecast and the backlog."""
-    machines = _machines(snapshot, catalog, {pool.pool: pool for pool in snapshot.pools})
-    offered = _menu(snapshot, catalog, machines)
-    asked = [each for demand in snapshot.demands if (each := _wanted(demand, demand.near, options)) is not None]
+    ground = weighed(snapshot, catalog, options)
+    machines, offered, asked = ground.machines, ground.offered, ground.asked
     problem = with_machines(
         _problem(snapshot, machines, offered, asked, options), tuple(m.machines_now for m in machines)
     )
