@@ -28,6 +28,7 @@ COMMANDS = {
     "planner": "Decide what runs, where, and on how many machines.",
     "provisioner": "Keep as many executors of a pool as is ordered, on this machine.",
     "scale": "Order what executors hold and how many machines a pool has; show the orders.",
+    "explain": "Say why a plan is as it is, or why a query went where it did.",
     "broker": "Run Apache Kafka on this machine.",
     "topics": "Create the topics, or say how they differ.",
     "register": "Check a model and publish it, or a folder of manifests; --generate adds ways to run it.",
