@@ -22,7 +22,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One look at one query; a query that is tried again has several. Key: the query id.
 
-    Units: `deadline_us` and `at_us` since the epoch. `epoch`: of the plan whose shares counted, 0 without one.
+    Shapes: `candidates` in the order of preference.
+    Units:  `deadline_us` and `at_us` since the epoch. `epoch`: of the plan whose shares counted, 0 without one.
     """
 
     query_id: str
@@ -39,6 +40,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 1
     epoch: int = 0
     candidates: tuple[Candidate, ...] = ()
+    reply_topic: str = ""  # where the answer goes
 
 
 encode_decision = msgspec.json.Encoder().encode

@@ -10,8 +10,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from headrace.explaining import reading, show_plan
-from headrace.explaining.plan import explained
+from headrace.explaining import plan as plans
+from headrace.explaining import query as queries
+from headrace.explaining import reading, show_plan, show_query
 from headrace.options import Config, Level, Set, configure, kafka_of
 from streams.clock import wall_us
 from streams.errors import BadSettings
@@ -44,12 +45,37 @@ def plan(
     epoch = _epoch(which)
     kafka = kafka_of(configure(config, pairs, level))
     record = reading.plan(kafka, epoch)
-    found = explained(record, reading.registry(kafka), clock=time.monotonic)
+    found = plans.explained(record, reading.registry(kafka), clock=time.monotonic)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
     heard = reading.planner_leads(kafka)
     _print(show_plan.rendered(found, now_us=wall_us(), planner=heard))
+
+
+@app.command()
+def query(
+    query_id: Annotated[str, typer.Argument(metavar="ID", help="As `headrace results` shows it.")],
+    config: Config = None,
+    pairs: Set = None,
+    level: Level = "warning",
+    as_json: Json = False,
+) -> None:
+    """Say why a query went where it did: what was weighed, what was predicted, and what came of it."""
+    kafka = kafka_of(configure(config, pairs, level))
+    decisions = reading.decisions(kafka, query_id)
+    topic, since_us = kafka.topic("results"), None
+    if decisions:
+        topic, since_us = decisions[-1].reply_topic or topic, decisions[0].arrived_us
+    found = queries.explained(
+        query_id, decisions, reading.answers(kafka, query_id, reply_topic=topic, since_us=since_us)
+    )  # fmt: skip
+    if not found.decisions and not found.answers:
+        raise reading.NotKept(f"nothing is known of query {query_id!r} from the last hour: {queries.HOW}")
+    if as_json:
+        typer.echo(queries.as_json(found))
+        return
+    _print(show_query.rendered(found, results=topic))
 
 
 def _epoch(which: str) -> int | None:
