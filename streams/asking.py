@@ -39,7 +39,7 @@ class Asked(TypedDict, total=False):
 
     Units: `slo_ms` after the record's append; `expires_at` ms since the epoch, or an aware datetime;
            `accuracy_min` 0 to 1, kept by the variant's value, or by its `accuracy_bound` "lower";
-           `cost_max` USD per 1,000 queries; `priority` 0 to 9.
+           `cost_max` USD per 1,000 queries; `priority` 0 to 9. `explain`: for `headrace explain query`.
     """
 
     task: str | None
@@ -58,6 +58,7 @@ class Asked(TypedDict, total=False):
     headers: Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None
     traceparent: str | None
     tracestate: str | None
+    explain: bool | None
 
 
 class Ask(NamedTuple):
@@ -110,12 +111,13 @@ class AskWriter:
             known = self._write_class(wanted)
         expires_at, query_id = asked.get("expires_at"), asked.get("query_id")
         extra, trace, trace_state = asked.get("headers"), asked.get("traceparent"), asked.get("tracestate")
+        explain = asked.get("explain")
         key = asked.get("key") or b""
         if len(key) > KEY_MAX_BYTES:
             raise BadHeader(f"the key has {len(key)} bytes; at most {KEY_MAX_BYTES} are sent")
-        if all(rare is None for rare in (expires_at, query_id, extra, trace, trace_state)):  # nearly always
+        if all(rare is None for rare in (expires_at, query_id, extra, trace, trace_state, explain)):  # nearly always
             return Ask(value, known.headers, known.slo_us, None, known.patient, large)
-        headers = known.headers + _own(expires_at, query_id, trace, trace_state) + _foreign(extra)
+        headers = known.headers + _own(expires_at, query_id, trace, trace_state, explain) + _foreign(extra)
         if (size := _size(headers)) > HEADERS_LIMIT_BYTES:
             raise BadHeader(f"the headers have {size} bytes; at most {HEADERS_LIMIT_BYTES} are sent")
         query = _checked(headers)
@@ -191,8 +193,9 @@ def _agreed(ours: str, given: str | None) -> str:
 
 
 def _own(
-    expires_at: float | datetime | None, query_id: str | None, traceparent: str | None, tracestate: str | None
-) -> Headers:
+    expires_at: float | datetime | None, query_id: str | None, traceparent: str | None, tracestate: str | None,
+    explain: bool | None,
+) -> Headers:  # fmt: skip
     headers: Headers = []
     if expires_at is not None:
         if isinstance(expires_at, datetime):
@@ -208,6 +211,8 @@ def _own(
         headers.append(("traceparent", traceparent.encode()))
     if tracestate is not None:
         headers.append(("tracestate", tracestate.encode()))
+    if explain is not None:
+        headers.append(("explain", b"true" if explain else b"false"))
     return headers
 
 

@@ -81,6 +81,7 @@ class Client:
         headers: Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]] | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
+        explain: bool | None = None,
         block: bool = True,
     ) -> Pending:
         """Send one query; one of `task`, `model`, `variant` says what is asked (units: see `Asked`).
@@ -97,6 +98,7 @@ class Client:
             task=task, model=model, variant=variant, slo_ms=slo_ms, expires_at=expires_at, accuracy_min=accuracy_min,
             accuracy_bound=accuracy_bound, cost_max=cost_max, priority=priority, on_miss=on_miss, query_id=query_id,
             content_type=content_type, key=key, headers=headers, traceparent=traceparent, tracestate=tracestate,
+            explain=explain,
         )  # fmt: skip
         ask = self._writer.write(payload, asked)
         return self._exchange.send(ask, query_id=query_id, key=key, block_s=self._block_s if block else 0.0)

@@ -101,6 +101,12 @@ QUERY_HEADERS = (
         "",
         "sha256: and 64 hex digits; the value is in the store under that digest, and empty (0 bytes, not null) here",
     ),
+    HeaderRow(
+        "explain",
+        "ce_explain",
+        "",
+        "true: what the router weighs for this query goes to the topic decisions; false (default): only by chance",
+    ),
     HeaderRow("traceparent", "traceparent", "", "W3C trace context, carried to the answer"),
     HeaderRow("tracestate", "tracestate", "", "the vendors' part of it, carried along"),
 )

@@ -74,6 +74,7 @@ class Query(msgspec.Struct):
     tracestate: str | None = None
     attempt: int = 1
     marked: bool = False
+    explain: bool = False  # its decision was asked for
 
 
 class Malformed(msgspec.Struct, kw_only=True):
@@ -100,8 +101,8 @@ class Unaddressable(msgspec.Struct, kw_only=True):
 
 
 (REQUIREMENT, ID, CE_ID, CE_SOURCE, REPLY_TOPIC, REPLY_PARTITION, SPRING_PARTITION, CORRELATION) = range(8)
-(EXPIRES_AT, TRACE, TRACE_STATE, SPECVERSION, RETURN) = range(8, 13)
-FIELDS = 13
+(EXPIRES_AT, TRACE, TRACE_STATE, SPECVERSION, RETURN, EXPLAIN) = range(8, 14)
+FIELDS = 14
 
 _REQUIREMENT_NAMES = (
     "task", "model", "variant", "slo-ms", "accuracy-min", "accuracy-bound", "cost-max", "priority", "on-miss",
@@ -126,6 +127,8 @@ _FIELD: dict[str, tuple[int, Style | None]] = {
     "ce_expiresat": (EXPIRES_AT, Style.CLOUDEVENTS),
     "traceparent": (TRACE, None),
     "tracestate": (TRACE_STATE, None),
+    "explain": (EXPLAIN, None),
+    "ce_explain": (EXPLAIN, Style.CLOUDEVENTS),
     INTERNAL: (RETURN, None),
 }
 _CE_PLAIN = {"ce_" + name.replace("-", ""): name for name in _REQUIREMENT_NAMES}
@@ -180,7 +183,7 @@ class QueryReader:
             return Unaddressable(query_id=query_id, error=bad)
 
         requirements = self._requirements(tuple(asked))
-        attempt, marked, deadline_us = 1, False, int(NEVER)
+        attempt, marked, deadline_us, explain = 1, False, int(NEVER), False
         try:
             if error is not None:
                 raise error
@@ -192,6 +195,8 @@ class QueryReader:
                 deadline_us = arrived_us + requirements.slo_us
             if (expires := values[EXPIRES_AT]) is not None:
                 deadline_us = from_ms(_number("expires-at", expires, low=0.0, high=4e12))
+            if (told := values[EXPLAIN]) is not None:
+                explain = _flag("explain", told)
             if (handed := values[RETURN]) is not None:
                 back = _return(handed)
                 query_id, arrived_us, deadline_us = back.query_id, back.arrived_us, back.deadline_us
@@ -207,7 +212,7 @@ class QueryReader:
         assert isinstance(requirements, Requirements)
         return Query(  # positional: keywords cost a fifth of all this
             query_id, query_id is not fallback_id, requirements, arrived_us, deadline_us, reply_topic, reply_partition,
-            correlation, style or Style.PLAIN, traceparent, tracestate, attempt, marked,
+            correlation, style or Style.PLAIN, traceparent, tracestate, attempt, marked, explain,
         )  # fmt: skip
 
     def _requirements(self, asked: tuple[str | bytes | None, ...]) -> Requirements | ClientFault:
@@ -324,6 +329,12 @@ def _text(name: str, raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError as bad:
         raise BadHeader(f"{name} {raw[:32]!r} is not UTF-8 text") from bad
+
+
+def _flag(name: str, raw: bytes) -> bool:
+    if raw not in (b"true", b"false"):
+        raise BadHeader(f"{name} {raw[:32]!r} is neither true nor false")
+    return raw == b"true"
 
 
 def _number(name: str, raw: bytes, *, low: float, high: float, open_low: bool = False, whole: bool = False) -> float:

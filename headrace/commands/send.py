@@ -49,6 +49,7 @@ def send(
     cost_max: Annotated[float | None, typer.Option(help="USD per 1,000 queries.")] = None,
     priority: Annotated[int | None, typer.Option(help="0 (offline) to 9.")] = None,
     on_miss: Annotated[OnMiss | None, typer.Option(help="If requirements cannot all be met.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Keep why, for `headrace explain query ID`.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answers.")] = 60.0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print answers as they come, not in order.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -63,6 +64,7 @@ def send(
     asked: Asked = {
         "task": task, "model": model, "variant": variant, "slo_ms": slo_ms, "accuracy_min": accuracy_min,
         "accuracy_bound": accuracy_bound, "cost_max": cost_max, "priority": priority, "on_miss": on_miss,
+        "explain": explain or None,
     }  # fmt: skip
     ok = True
     with Client(kafka_of(loaded), blobs=loaded.settings.blobs) as client:

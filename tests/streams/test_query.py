@@ -107,13 +107,13 @@ def test_read_plain_query_all_headers() -> None:
         ("model", b"effnet"), ("slo-ms", b"30.5"), ("accuracy-min", b"0.9"), ("cost-max", b"2"), ("priority", b"9"),
         ("on-miss", b"degrade"), ("query-id", b"id"), ("reply-topic", b"replies.a"), ("reply-partition", b"3"),
         ("correlation-id", b"\x00\xff"), ("content-type", b"Image/JPEG; q=1"), ("traceparent", b"00-a-b-01"),
-        ("tracestate", b"v=1"), ("accuracy-bound", b"lower"),
+        ("tracestate", b"v=1"), ("accuracy-bound", b"lower"), ("explain", b"true"),
     )  # fmt: skip
 
     assert got == Query(
         query_id="id", id_given=True, arrived_us=1_000_000, deadline_us=1_030_500, reply_topic="replies.a",
         reply_partition=3, correlation=b"\x00\xff", style=Style.PLAIN, traceparent="00-a-b-01",
-        tracestate="v=1",
+        tracestate="v=1", explain=True,
         requirements=Requirements(
             kind=TargetKind.MODEL, target="effnet", slo_us=30_500, accuracy_min=0.9, cost_max=2.0, priority=9,
             on_miss=OnMiss.DEGRADE, content_type="image/jpeg", accuracy_bound=AccuracyBound.LOWER,
@@ -135,12 +135,12 @@ def test_read_cloudevents_means_the_same() -> None:
         ("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/app"), ("ce_type", b"x"), ("ce_task", b"t"),
         ("ce_sloms", b"30"), ("ce_accuracymin", b"0.5"), ("ce_costmax", b"1"), ("ce_priority", b"0"),
         ("ce_onmiss", b"late"), ("ce_replytopic", b"r"), ("ce_replypartition", b"1"), ("ce_correlationid", b"c"),
-        ("content-type", b"image/png"), ("ce_accuracybound", b"lower"),
+        ("content-type", b"image/png"), ("ce_accuracybound", b"lower"), ("ce_explain", b"true"),
     )  # fmt: skip
 
     assert got == Query(
         query_id="/app#7", id_given=True, arrived_us=1_000_000, deadline_us=1_030_000, reply_topic="r",
-        reply_partition=1, correlation=b"c", style=Style.CLOUDEVENTS,
+        reply_partition=1, correlation=b"c", style=Style.CLOUDEVENTS, explain=True,
         requirements=Requirements(
             kind=TargetKind.TASK, target="t", slo_us=30_000, accuracy_min=0.5, cost_max=1.0, priority=0,
             on_miss=OnMiss.LATE, content_type="image/png", accuracy_bound=AccuracyBound.LOWER,
@@ -227,6 +227,7 @@ REJECTED: list[Case] = [
         "accuracy-bound 'upper' is not one of value, lower",
     ),
     ({"task": b"a", "on-miss": b"maybe"}, "bad_header", "on-miss 'maybe' is not one of reject, degrade, late"),
+    ({"task": b"a", "explain": b"yes"}, "bad_header", "explain b'yes' is neither true nor false"),
     ({"task": b"a", "query-id": b"i" * 257}, "bad_header", "query-id has 257 bytes; at most 256 are allowed"),
     ({"task": b"a", "query-id": b"\xfe"}, "bad_header", "query-id b'\\xfe' is not UTF-8 text"),
     ({"task": b"a", "traceparent": b"0" * 300}, "bad_header", "traceparent has 300 bytes; at most 256 are allowed"),
