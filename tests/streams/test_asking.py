@@ -87,7 +87,8 @@ def test_write_rare_headers_follow_the_class() -> None:
     ask = write(task="t", query_id="q", expires_at=at, tracestate="a=b", explain=True, headers={"x-tenant": "7"})
 
     assert ask.headers[2:] == [
-        ("expires-at", b"1893456000000"), ("query-id", b"q"), ("tracestate", b"a=b"), ("explain", b"true"), ("x-tenant", b"7"),
+        ("expires-at", b"1893456000000"), ("query-id", b"q"), ("tracestate", b"a=b"), ("explain", b"true"),
+        ("x-tenant", b"7"),
     ]  # fmt: skip
     assert ask.expires_us == 1893456000000 * 1_000
 
