@@ -40,6 +40,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 1
     epoch: int = 0
     candidates: tuple[Candidate, ...] = ()
+    left_out: int = 0  # candidates beyond those
     reply_topic: str = ""  # where the answer goes
 
 
