@@ -128,7 +128,7 @@ class Stack:
     def _awaited(self) -> Awaited:
         settings = self._loaded.settings
         pools = provisioned(self._loaded, self._fleet)
-        serving = settings.up.control or bool(settings.executor.variants)
+        serving = settings.planner.warm == "always" if settings.up.control else bool(settings.executor.variants)
         return Awaited(
             settings.up.routers, 0 if pools else settings.up.executors, pools, planner=settings.up.control,
             serving=serving,
