@@ -38,7 +38,8 @@ def sized(planned: int, alive: int, *, needed_now: int, state: PoolState, rule: 
     """One pool's next size.
 
     `alive` counts what boots, so that nothing is ordered twice. `needed_now` is what the same plan would need for the
-    load that was measured, backlog included: a lower forecast alone never scales in.
+    load that was measured, backlog included: a lower forecast alone never scales in. Machines leave slowly: a smaller
+    size, once agreed on, stands while the plans agree, whether or not `alive` has come down to it.
     """
     if planned > alive:
         size = min(planned, alive + rule.step_out)
@@ -51,10 +52,10 @@ def sized(planned: int, alive: int, *, needed_now: int, state: PoolState, rule: 
     if agreed < rule.hold:
         return PoolMove(machines=alive, why="hold", state=PoolState(agreed=agreed, most=most))
     size = max(most, alive - rule.step_in)
-    kept = PoolState() if size == wanted else PoolState(agreed=agreed, most=wanted)
     return PoolMove(
-        machines=size, why="" if size == planned else "step" if size > most else "measured load", state=kept
-    )
+        machines=size, why="" if size == planned else "step" if size > most else "measured load",
+        state=PoolState(agreed=agreed, most=wanted),
+    )  # fmt: skip
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from agents.plan_making import Made, Maker, moved
 from agents.planner_settings import PlannerSettings
@@ -107,6 +108,26 @@ def test_maker_a_machine_goes_once_the_others_hold_what_it_held() -> None:
     assert made
     assert made[0].pools["cpu"] == (1, ("e2",))
     assert [host.name for host in world.hosts] == ["e1"]
+
+
+@pytest.mark.parametrize("late", [0, 2, 5])
+def test_maker_a_machine_that_goes_slowly_is_not_called_back(late: int) -> None:
+    """Lanes load for longer than there is between two looks, and the pool counts the machine for seconds after it."""
+    options = msgspec.structs.replace(OPTIONS, preset="cheapest", hysteresis=Hysteresis(hold=2))
+    world = World(pool=POOL)
+    world.maker = Maker(options, PlannerSettings(machines_s=2.0, settle_s=20.0), clock=clock)
+    orders: list[int] = []
+    for second in range(20):
+        before = world.pool
+        made = world.turn(50.0, loading=("e1",) if second < 8 else ())
+        if made is not None and "cpu" in made.pools:
+            orders.append(made.pools["cpu"][0])
+        late -= orders[-1:] == [1]
+        if late > 0:
+            world.pool = before
+
+    assert sorted(orders, reverse=True) == orders
+    assert orders[-1] == 1
 
 
 def test_maker_machines_stay_while_the_measured_load_needs_them() -> None:

@@ -146,6 +146,18 @@ def test_sized_in_needs_two_plans_that_agree_and_the_larger_counts() -> None:
     assert third.machines == 7
 
 
+def test_sized_in_stands_until_the_machines_have_gone() -> None:
+    """Two of three are to go, which takes several plans: no plan that agrees takes the word back."""
+    state, sizes = PoolState(), []
+    for alive in (3, 3, 3, 3, 2, 2, 1, 1):
+        move = sized(1, alive, needed_now=1, state=state, rule=RULE)
+        state = move.state
+        sizes.append(move.machines)
+
+    assert sizes == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert state == PoolState()
+
+
 def test_sized_never_in_on_a_forecast_alone() -> None:
     """The forecast says 2, the load that is measured needs 9."""
     state = PoolState()
