@@ -8,8 +8,6 @@ than they were a moment before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, assert_never
 
 from agents.counts import class_of
@@ -25,10 +23,10 @@ from streams.contract import TargetKind
 from streams.decisions import Candidate, Decision
 from streams.query import Query, Requirements
 
-LANES_MAX = 16  # of a group that are looked at: twice as many as a block probes
+LANES_MAX = 8  # of a group that are looked at: as many as a block probes
 CANDIDATES_MAX = 64  # of one decision; the choice is among them
-EXECUTOR_FIELDS = ("busy_until_us", "work_us", "patient_us")  # that playing a drain forward changes
-LANE_FIELDS = ("queued", "patient", "head_us", "work_us", "patient_us", "free_us")
+
+Still = tuple[Lane, int, int, int, int, int, int]
 
 
 def decided(
@@ -36,7 +34,10 @@ def decided(
 ) -> Decision:
     """The record of one look, in the order of preference; call it before anything else is selected."""
     seen = _Seen(selector, query, outcome, now_us=now_us)
-    found = [seen.candidate(group) for group in seen.groups]
+    try:
+        found = [seen.candidate(group) for group in seen.groups]
+    finally:
+        seen.stills.restore()
     ranked = sorted(found, key=lambda each: bool(each.no)) if len(found) > CANDIDATES_MAX else found  # the choice first
     match outcome:
         case Chosen(offer=offer):
@@ -101,6 +102,7 @@ class _Seen:
         )
         self.planned = {id(group) for group in self.demand.planned(now_us)}
         self.quotas = {id(group): quota.qps for group, quota in self.demand.quotas}
+        self.stills = _Stills(now_us)
         self.taken = next((group for group in self.groups if self._is_choice(group)), None)
 
     def candidate(self, group: Group) -> Candidate:
@@ -137,8 +139,8 @@ class _Seen:
             executor = lane.executor
             if not executor.ready or self.now_us - executor.heard_us > self.inside.silence_us:
                 continue
-            with _as_it_was(lane, self.now_us):
-                finish_us = lane.finish_us(self.now_us) + (executor.patient_us if patient else 0)
+            self.stills.keep(lane)
+            finish_us = lane.finish_us(self.now_us) + (executor.patient_us if patient else 0)
             if finish_us < best_us:
                 best, best_us = lane, finish_us
         return best, best_us + self.inside.reserve_us
@@ -187,31 +189,34 @@ class _Seen:
         return "no lane of it was free enough a moment before"
 
 
-@contextmanager
-def _as_it_was(lane: Lane, now_us: int) -> Iterator[None]:
-    """Put back what a prediction of this lane plays forward; most are of lanes where nothing is due."""
-    executor = lane.executor
-    if lane.alone:
-        due = lane.free_us <= now_us and bool(lane.queued or lane.patient)
-    else:
-        due = executor.busy_until_us <= now_us and bool(executor.work_us or executor.patient_us)
-    if not due:
-        yield
-        return
-    mine = _fields(executor, EXECUTOR_FIELDS)
-    lanes = [(each, _fields(each, LANE_FIELDS)) for each in executor.lanes.values()]
-    waiting = dict(executor.waiting)  # its order counts
-    yield
-    for name, value in mine:
-        setattr(executor, name, value)
-    for each, fields in lanes:
-        for name, value in fields:
-            setattr(each, name, value)
-    executor.waiting = waiting
+class _Stills:
+    """Executors whose drain predictions play forward, as they were: few, for most have nothing due."""
 
+    def __init__(self, now_us: int) -> None:
+        self._now_us = now_us
+        self._kept: dict[str, tuple[Executor, tuple[int, int, int], dict[Lane, None], list[Still]]] = {}
 
-def _fields(of: Executor | Lane, names: tuple[str, ...]) -> list[tuple[str, int]]:
-    return [(name, getattr(of, name)) for name in names]
+    def keep(self, lane: Lane) -> None:
+        """Note an executor before its lane's finish is asked for."""
+        executor, now_us = lane.executor, self._now_us
+        if lane.alone:
+            due = lane.free_us <= now_us and bool(lane.queued or lane.patient)
+        else:
+            due = executor.busy_until_us <= now_us and bool(executor.work_us or executor.patient_us)
+        if due and executor.name not in self._kept:
+            lanes = [
+                (each, each.queued, each.patient, each.head_us, each.work_us, each.patient_us, each.free_us)
+                for each in executor.lanes.values()
+            ]
+            own = executor.busy_until_us, executor.work_us, executor.patient_us
+            self._kept[executor.name] = executor, own, dict(executor.waiting), lanes  # waiting: its order counts
+
+    def restore(self) -> None:
+        for executor, own, waiting, lanes in self._kept.values():
+            executor.busy_until_us, executor.work_us, executor.patient_us = own
+            executor.waiting = waiting
+            for each, *fields in lanes:
+                each.queued, each.patient, each.head_us, each.work_us, each.patient_us, each.free_us = fields
 
 
 def _worse(offer: Offer, taken: Offer) -> str:

@@ -23,6 +23,12 @@ class RouterMetrics:
             "headrace_router_spared", "Lanes spared for being slower than others of their kind", registry=self.registry
         )
         self.epoch = Gauge("headrace_router_plan_epoch", "Epoch of the plan followed, 0: none", registry=self.registry)
+        self.decisions = Counter(
+            "headrace_router_decisions_total",
+            "Explained selections: told, or dropped",
+            ["what"],
+            registry=self.registry,
+        )
         self.progress_age = Gauge(
             "headrace_router_progress_age_seconds", "Since the intake last turned", registry=self.registry
         )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from agents.counts import Counts
@@ -21,6 +22,7 @@ from agents.parking import Parking
 from agents.replies import ReplyTopics
 from agents.selection import Chosen, Parked, Refused, Selector
 from agents.settings import RouterSettings
+from agents.telling import Telling
 from agents.window import Window
 from streams.answers import refusal
 from streams.bulk import Bulk
@@ -93,6 +95,10 @@ class Router:
         self._finish = finish
         self._defer = defer
         self._reader = QueryReader()
+        self._telling = Telling(
+            outbox, metrics, topic=kafka.topic("decisions"), router=settings.instance, share=settings.decisions,
+            rng=np.random.default_rng(settings.seed or None),
+        )  # fmt: skip
         self._replies = ReplyTopics(kafka)
         self._window = Window(count_max=settings.window_max, age_max_us=settings.window_ms * 1_000)
         self._parking: Parking[Waiting] = Parking(count_max=settings.parked_max)
@@ -184,7 +190,11 @@ class Router:
         prefer = None
         if query.id_given and query.marked and query.attempt == 1:
             prefer = self._window.executor(waiting.prefix.partition, query.query_id)
-        match self._selector.select(query, now_us=now_us, prefer=prefer):
+        outcome = self._selector.select(query, now_us=now_us, prefer=prefer)
+        self._telling.left -= 1
+        if self._telling.left <= 0 or query.explain:
+            self._telling.tell(self._selector, query, outcome, reply_topic=reply, now_us=now_us)
+        match outcome:
             case Chosen() as chosen:
                 self._dispatch(waiting, chosen, reply)
             case Refused(error=error):

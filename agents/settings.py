@@ -42,4 +42,7 @@ class RouterSettings(BaseModel):
     plan_max_age_s: float = Field(
         default=180.0, ge=0.0, le=86_400.0, description="for which a plan's shares are followed; 0: never"
     )
-    seed: int = Field(default=0, ge=0, description="of the random policy; 0 draws one")
+    decisions: float = Field(
+        default=0.001, ge=0.0, le=1.0, description="share of queries of which is told why, at most 50 a second; 0: none"
+    )
+    seed: int = Field(default=0, ge=0, description="of the random policy and of samples; 0 draws one")

@@ -75,6 +75,7 @@ class Query(msgspec.Struct):
     attempt: int = 1
     marked: bool = False
     explain: bool = False  # its decision was asked for
+    explained: bool = False  # and told, at least while it waits
 
 
 class Malformed(msgspec.Struct, kw_only=True):

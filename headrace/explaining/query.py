@@ -13,7 +13,7 @@ from streams.records import Answer
 CHOSEN = "chosen"
 HOW = (
     "ask for it with the header `explain: true` (`headrace send --explain`, or explain=True in a client); "
-    "of others a sample is kept, `decisions` in [router]; records stand for 6 hours"
+    "of those 100 a second are kept, of others a sample, `decisions` in [router]; records stand for 6 hours"
 )
 
 

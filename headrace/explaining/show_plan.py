@@ -63,7 +63,7 @@ def _head(record: PlanRecord, now_us: int, *, planner: bool) -> Iterator[Text]:
         f", made {made:%Y-%m-%d %H:%M:%S} UTC ({_ago(age_s)}) by {record.planner}", style="not bold"
     )
     yield Text(f"why then: {record.trigger}")
-    gap = "unknown" if record.gap_usd_hour is None else f"${record.gap_usd_hour:.4g} an hour"
+    gap = "unknown" if record.gap_usd_hour is None else f"${max(0.0, round(record.gap_usd_hour, 6)):.4g} an hour"
     yield Text(
         f"{record.status}: {STATUS.get(record.status, record.status)}; method {record.method}, gap {gap}, "
         f"{record.wall_s:.3f} s in {record.rounds} round{'s' if record.rounds > 1 else ''}"

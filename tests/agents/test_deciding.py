@@ -277,7 +277,9 @@ def test_decided_changes_nothing_of_what_is_selected_next(seed: int) -> None:
             for selector, fleet in worlds:
                 selector.follow([plan], epoch=n, now_us=now_us)
                 for at, ms in enumerate(busy):
-                    fleet.heard(telemetry(f"e{at}", *EVERY[: at % 3 + 1], busy_ms=ms, received=1 << 60), now_us=now_us)
+                    mine_alone: dict[str, Any] = {"lanes": 1} if at % 3 == 0 else {}  # a variant with cores of its own
+                    said = telemetry(f"e{at}", *EVERY[: at % 3 + 1], busy_ms=ms, received=1 << 60, **mine_alone)
+                    fleet.heard(said, now_us=now_us)
         mine = query(asked[int(rng.integers(len(asked)))], arrived_us=now_us)
         got: list[Any] = [selector.select(mine, now_us=now_us) for selector, _ in worlds]
         seen += len(decided(worlds[0][0], mine, got[0], router="r", reply_topic="", now_us=now_us).candidates)

@@ -54,7 +54,8 @@ def routed(*partitions: int) -> list[Dispatch]:
     kafka, sent = KafkaSettings(), Sent()
     outbox = cast("Outbox", sent)
     router = Router(
-        RouterSettings(), kafka, selector=selector, outbox=outbox, together=outbox, bulk=cast("Bulk[Waiting]", None),
+        RouterSettings(decisions=0.0), kafka, selector=selector, outbox=outbox, together=outbox,
+        bulk=cast("Bulk[Waiting]", None),
         terminal=Terminal(outbox, kafka), metrics=RouterMetrics(), finish=lambda _prefix, _offset: None,
         defer=lambda call, *args: call(*args),
     )  # fmt: skip
