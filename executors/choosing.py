@@ -10,6 +10,7 @@ import msgspec
 from executors.batching import Nothing, Reason, Run, WaitUntil, decide
 from executors.job import Job
 from executors.stock import Stock
+from executors.yielding import Yielding
 from streams.clock import NEVER
 
 PATIENT_SHARE = 9  # after so many batches of other work, one of patient work that waits goes first: none starves
@@ -35,24 +36,26 @@ class Chosen(msgspec.Struct, frozen=True, gc=False):
 
 
 class Choosing:
-    """The policy's settings, and how they are applied to one variant's stock."""
+    """The policy's settings, and how they are applied to one variant's stock; one for each machine."""
 
-    __slots__ = ("_phi", "_reserve_us", "_window_drop")
+    __slots__ = ("_phi", "_reserve_us", "_window_drop", "_yielding")
 
     def __init__(self, *, phi: float, reserve_us: int, window_drop: bool) -> None:
         assert 0 <= phi <= 1
         self._phi = phi
         self._reserve_us = reserve_us
         self._window_drop = window_drop
+        self._yielding = Yielding()
 
     def choose(self, stock: Stock, *, lanes_free: int, share: Callable[[], float], eager: bool, now_us: int) -> Chosen:
         """What would run now. `share` is of the cores (see Stock.target), `eager` does not wait for more jobs."""
         timed = stock.timed
         starving = bool(stock.patient) and stock.passed >= PATIENT_SHARE
         if starving or not timed.jobs:
-            return Chosen(_patient(stock, starving=starving, now_us=now_us))
+            return Chosen(self._patient(stock, starving=starving, now_us=now_us))
         slo_us = timed.deadlines_us[0] - timed.jobs[0].queued_us
         target = stock.target(slo_us, reserve_us=self._reserve_us, share=share, now_us=now_us)
+        self._yielding.seen(slo_us - self._reserve_us - stock.run_us[target], now_us=now_us)
         if not self._window_drop:
             size = min(len(timed), stock.size_max, target)
             return Chosen(Choice(timed.deadlines_us[0], stock, size, Reason.EAGER, target))
@@ -67,18 +70,17 @@ class Choosing:
             case WaitUntil(_, at_us):
                 return Chosen(None, at_us, late)
             case Nothing():
-                return Chosen(_patient(stock, starving=False, now_us=now_us), late=late)
+                return Chosen(self._patient(stock, starving=False, now_us=now_us), late=late)
             case _:
                 assert_never(decided)
 
-
-def _patient(stock: Stock, *, starving: bool, now_us: int) -> Choice | None:
-    if not stock.patient:
-        return None
-    target = stock.target_patient()
-    size = min(len(stock.patient), target)
-    reason = Reason.TARGET if size == target > 1 else Reason.EAGER
-    return Choice(now_us if starving else NEVER, stock, size, reason, target, patient=True)
+    def _patient(self, stock: Stock, *, starving: bool, now_us: int) -> Choice | None:
+        if not stock.patient:
+            return None
+        target = stock.target_patient(room_us=self._yielding.room_us(now_us=now_us))
+        size = min(len(stock.patient), target)
+        reason = Reason.TARGET if size == target > 1 else Reason.EAGER
+        return Choice(now_us if starving else NEVER, stock, size, reason, target, patient=True)
 
 
 def _late(stock: Stock, count: int) -> list[Job]:

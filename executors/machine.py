@@ -153,8 +153,8 @@ class Machine:
             if stock is None or self._draining:
                 self._back(job, out)
                 continue
-            counts[stock] = counts.get(stock, 0) + 1
             if job.deadline_us < NEVER:
+                counts[stock] = counts.get(stock, 0) + 1
                 self._deadlines.push(job)
                 job.timed = True
             if job.ready:
@@ -371,8 +371,9 @@ class Machine:
             jobs = [stock.patient.popleft() for _ in range(choice.size)]
         else:
             jobs = stock.timed.take(choice.size)
-            # Who has time rides along for as long as the head can bear it.
-            while stock.patient and len(jobs) < choice.target:
+            # Who has time rides along for as long as the head, and those who come meanwhile, can bear it.
+            most = min(choice.target, stock.bearable(len(jobs)))
+            while stock.patient and len(jobs) < most:
                 if now_us + self._reserve_us + stock.run_us[len(jobs) + 1] > choice.head_us:
                     break
                 jobs.append(stock.patient.popleft())

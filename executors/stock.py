@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from registry.latency import LatencyProfile
 from streams.clock import NEVER
 
 UTILISATION = 0.8  # of the lanes, at which a batch is large enough: queues of a fuller server grow without end
+RIDE = 1.1  # of a batch's time: by more than that nobody without a deadline may prolong it
 TARGET_US = 50_000  # a target is believed for this long
 TARGETS_MAX = 64  # distinct SLOs with a target of their own; more are recomputed
 USED_TAU_US = 2_000_000  # longer than most batches, or a variant between two of them would seem to need nothing
@@ -45,7 +47,7 @@ class Stock:
         self.in_time = 0  # jobs of them
         self.busy_us = 0  # that instances had a batch, together
         self.passed = 0  # batches of other work since patient work that waits here last ran
-        self.rate = Rate()
+        self.rate = Rate()  # of jobs with a deadline
         self.used = Rate(USED_TAU_US)  # core-microseconds
         self.doubt = Doubt.NONE
         self._take(latency)
@@ -140,9 +142,16 @@ class Stock:
         self._targets[slo_us] = (size, now_us + TARGET_US)
         return size
 
-    def target_patient(self) -> int:
-        """Without a deadline, the batch whose time per query is near the best."""
-        return self._efficient
+    def target_patient(self, *, room_us: int = NEVER) -> int:
+        """Without a deadline, the batch whose time per query is near the best, if it takes no more than `room_us`."""
+        size = self._efficient
+        if self.run_us[size] > room_us:
+            size = max(1, bisect_right(self.run_us, room_us, 1, size) - 1)
+        return size
+
+    def bearable(self, timed: int) -> int:
+        """How large a batch of so many timed jobs may become by others: those pay for what comes after it."""
+        return max(timed, bisect_right(self.run_us, RIDE * self.run_us[timed], 1) - 1)
 
     def clear(self) -> list[Job]:
         """Remove and return everything that waits."""

@@ -45,7 +45,7 @@ PURE = [
     *(f"agents/{name}.py" for name in ("reckoning", "selection", "spread", "verdict", "window")),
     *(f"executors/{name}.py" for name in ("batching", "choosing", "cores", "deadlines", "decoding", "events")),
     *(f"executors/{name}.py" for name in ("finishing", "job", "kept", "live", "machine", "okheaders", "processing")),
-    *(f"executors/{name}.py" for name in ("queue", "rate", "stock")),
+    *(f"executors/{name}.py" for name in ("queue", "rate", "stock", "yielding")),
     "executors/devices.py",
     *(f"executors/backends/{name}.py" for name in ("neuron_sdk", "padding")),
     *(f"forecasting/{path.name}" for path in sorted((ROOT / "forecasting").glob("*.py")) if path.stem not in FILES),

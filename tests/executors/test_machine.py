@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from executors.deadlines import SPARE
 from executors.events import (
+    BatchFinished,
     Deliver,
     Draining,
     Expire,
@@ -15,7 +16,7 @@ from executors.events import (
     VariantLoaded,
     VariantUnloaded,
 )
-from registry.latency import LatencyProfile
+from registry.latency import LatencyProfile, Point
 from streams.clock import NEVER
 from tests.executors.builders import MS, T0, Bench, ran
 
@@ -76,16 +77,44 @@ def test_machine_without_deadline_runs_at_once() -> None:
     assert bench.arrive(a) == [ran(1, a, reason="eager", target=4, slack_ms=None)]
 
 
-def test_machine_free_place_is_taken_by_the_patient() -> None:
-    """A job without a deadline rides along with the timed one as far as the head can bear it."""
-    bench = Bench().busy(600)
-    first, a, b, c = bench.job(), bench.job(13), bench.job(), bench.job()
+def test_machine_free_place_is_taken_by_the_patient_where_it_costs_next_to_nothing() -> None:
+    """A device that is as quick with two: one rides along with the timed job, as far as the head can bear it."""
+    flat = LatencyProfile(
+        [Point(batch=1, p50_us=3_900, p99_us=3_900), Point(batch=4, p50_us=4_200, p99_us=4_200)], batch_max=4
+    )
+    bench = Bench(curve=flat).busy(600)
+    first, a, b, c = bench.job(), bench.job(13.1), bench.job(), bench.job()
     bench.arrive(first)
     bench.arrive(a, b, c)
 
+    got = bench.at(9.1).tell(BatchFinished(1, 3_900))
+
+    assert got == [Deliver(first, 1, 0), ran(2, a, b, reason="frontrun", target=3, slack_ms=0)]
+
+
+def test_machine_nobody_rides_along_who_would_prolong_the_batch() -> None:
+    """A second one takes a third longer here."""
+    bench = Bench().busy(600)
+    first, a, b = bench.job(), bench.job(13), bench.job()
+    bench.arrive(first)
+    bench.arrive(a, b)
+
     got = bench.at(9).finish(1)
 
-    assert got == [Deliver(first, 1, 0), ran(2, a, b, reason="frontrun", target=4, slack_ms=0)]
+    assert got == [Deliver(first, 1, 0), ran(2, a, reason="frontrun", target=4, slack_ms=1)]
+
+
+def test_machine_patient_batch_leaves_half_the_room_of_those_with_a_deadline() -> None:
+    """Of 11 ms 3 are its own batch; so 4 ms, in which two run, until 10 s after the last of them four."""
+    bench = Bench()
+    timed, patient = bench.job(11), [bench.job() for _ in range(9)]
+    bench.arrive(timed)
+    bench.arrive(*patient)
+
+    two = bench.at(3).finish(1)
+    assert two == [Deliver(timed, 1, 0), ran(2, *patient[:2], reason="target", target=2, slack_ms=None)]
+    four = bench.at(10_001).finish(2)
+    assert four[2:] == [ran(3, *patient[2:6], reason="target", target=4, slack_ms=None)]
 
 
 def test_machine_queued_job_expires_at_its_deadline() -> None:
@@ -162,7 +191,7 @@ def test_machine_late_ok_is_not_expired_while_it_runs_or_is_decoded() -> None:
 
     assert bench.tick(10) == []
     assert bench.at(20).finish(1) == [Deliver(a, 1, 0)]
-    assert bench.prepared(b) == [ran(2, b, reason="eager", target=4, slack_ms=-13)]
+    assert bench.prepared(b) == [ran(2, b, reason="eager", target=1, slack_ms=-13)]
 
 
 def test_machine_window_drop_lets_go_whom_the_batch_cannot_save() -> None:
