@@ -79,6 +79,17 @@ def test_negative_binomial_is_the_quantile_of_the_maximum() -> None:
     np.testing.assert_allclose(found, np.quantile(draws, [0.5, 0.9]), rtol=0.03)
 
 
+@pytest.mark.parametrize(("before", "after"), [(40.0, 160.0), (160.0, 40.0)])
+def test_negative_binomial_after_a_jump_goes_by_the_new_level(before: float, after: float) -> None:
+    """20 s after it, the minute's variance is the jump's; it says what it would of a minute at the new level."""
+    rng = np.random.default_rng(2)
+    new = rng.poisson(after, 60).astype(float)
+    jumped = NegativeBinomial().predict(ending(*rng.poisson(before, 40).astype(float), *new[-20:]), ONE)
+    settled = NegativeBinomial().predict(ending(*new), ONE)
+
+    np.testing.assert_allclose(jumped, settled, rtol=0.12)
+
+
 @pytest.mark.parametrize("expert", SIMPLE, ids=lambda e: e.name)
 def test_zero_load_is_forecast_as_zero(expert: Expert) -> None:
     """Nothing came for an hour: nothing is expected."""
