@@ -24,8 +24,8 @@ def test_levels_are_means_of_the_window() -> None:
 
 
 def test_levels_a_burst_shows_within_two_seconds() -> None:
-    """Threefold: the mean alone would say 28 after one second of it, and 36 after two."""
-    assert counted(*[20] * 9, 60).levels(now_s=109)["c"] == pytest.approx((80 - 80**0.5) / 2)
+    """Threefold: the mean alone would say 24 after one second of it, and 28 after two."""
+    assert counted(*[20] * 9, 60).levels(now_s=109)["c"] == pytest.approx(60 - 2 * 60**0.5)
     assert counted(*[20] * 8, 60, 60).levels(now_s=109)["c"] == pytest.approx((120 - 120**0.5) / 2)
 
 
@@ -37,7 +37,23 @@ def test_levels_parts_of_a_second_add_up_and_old_ones_go() -> None:
     assert observed.levels(now_s=101 + WINDOW_S) == {}
 
 
-def test_news_is_a_class_that_was_not_there() -> None:
+def test_news_is_a_class_that_jumped() -> None:
+    """By a third of what was known, surely; noise is none, nor what the last look knew already."""
+    observed = counted(*[50] * 9)
+    observed.levels(now_s=108)
+    observed.news = False
+    observed.add(Arrivals(klass="c", second=109, partition=0, count=62), now_s=109)
+    assert not observed.news
+    observed.add(Arrivals(klass="c", second=109, partition=1, count=62), now_s=109)
+    assert observed.news
+
+    observed.levels(now_s=109)
+    observed.news = False
+    observed.add(Arrivals(klass="c", second=110, partition=0, count=124), now_s=110)
+    assert not observed.news
+
+
+def test_news_is_a_class_that_was_that_was_not_there() -> None:
     """Until somebody has looked."""
     observed = counted(5, 5)
     assert observed.news
