@@ -20,7 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.planner_cases import LANES, LARGEST, MACHINES, lanes_problem, machines_problem
-from benchmarks.planner_exact import BETAS, LOADS, allocations, best_allocation, enumerated, golden, infadapter, small
+from benchmarks.planner_exact import BETAS, LOADS, best_allocation, enumerated, golden, infadapter, small
 from benchmarks.planner_known import LANES_SIZES, Book, Known, load
 from benchmarks.report import machine
 from optimizer.evaluate import mismatches
@@ -74,7 +74,7 @@ def exactness(bench: Bench, step: Step) -> dict[str, Any]:
     for beta in BETAS:
         for load_qps in LOADS:
             found = bench.solve(infadapter(load_qps, beta), EXACT_S)
-            wrong_cores += abs(found.terms.objective - best_allocation(allocations(), load_qps, beta)) > SAME
+            wrong_cores += abs(found.terms.objective - best_allocation(load_qps, beta)) > SAME
         step()
     return {
         "golden_mismatches": int(wrong_golden),

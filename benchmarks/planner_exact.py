@@ -6,61 +6,35 @@ INFaaS's three illustrative variants, random small problems, and InfAdapter's al
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from optimizer.assign import planned
 from optimizer.plan import Terms
 from optimizer.problem import LaneKind, Pool, Problem, QueryClass, Weights
+from simulator.baselines.infadapter import Curve, allocations, objective
 
 # ms, queries/s, cost in INFaaS's unit (half an m5.2xlarge), and the price in $ an hour that it was rounded from
 GOLDEN = (("a", 200.0, 5.0, 1.0, 0.192), ("b", 20.0, 100.0, 3.0, 0.584), ("c", 15.0, 800.0, 16.0, 3.06))
 CORES = 20
 LOADS = tuple(range(5, 386, 5))
 BETAS = (0.0125, 0.05, 0.2)
-# accuracy, queries/s a core, intercept: InfAdapter's fit at an SLO of 750 ms
-RESNETS = (
-    (0.69758, 24.446, -6),
-    (0.73314, 13.044, -1),
-    (0.7613, 10.321, -3),
-    (0.77374, 5.090, 0),
-    (0.78312, 3.815, -2),
-)
+# InfAdapter's fit at an SLO of 750 ms, the most accurate first
+RESNETS = {
+    "resnet152": Curve(accuracy=0.78312, slope=3.815, intercept=-2, load_s=8.52),
+    "resnet101": Curve(accuracy=0.77374, slope=5.090, intercept=0, load_s=7.77),
+    "resnet50": Curve(accuracy=0.7613, slope=10.321, intercept=-3, load_s=6.82),
+    "resnet34": Curve(accuracy=0.73314, slope=13.044, intercept=-1, load_s=6.79),
+    "resnet18": Curve(accuracy=0.69758, slope=24.446, intercept=-6, load_s=6.44),
+}
 
 
-def capacity(resnet: int, cores: int) -> int:
-    """What InfAdapter counts on: 0.8 of the fitted line, whole queries per second."""
-    _, slope, intercept = RESNETS[resnet]
-    return math.floor(max(0.0, 0.8 * (slope * cores + intercept)))
-
-
-@lru_cache(maxsize=1)
-def allocations() -> npt.NDArray[np.int64]:
-    """Every (cores of each ResNet) of at most 20 cores, each 0 or at least 2; none at all is one of them.
-
-    Shapes: (20,529, 5).
-    """
-    made: list[tuple[int, ...]] = [()]
-    for _ in RESNETS:
-        made = [(*part, n) for part in made for n in (0, *range(2, CORES + 1)) if sum(part) + n <= CORES]
-    return np.array(made, np.int64)
-
-
-def best_allocation(rows: npt.NDArray[np.int64], load: float, beta: float) -> float:
-    """The best objective: most accurate first until the load is gone, minus beta times the share of cores."""
-    left = np.full(len(rows), float(load))
-    gained = np.zeros(len(rows))
-    for resnet in sorted(range(len(RESNETS)), key=lambda m: -RESNETS[m][0]):
-        table = np.array([capacity(resnet, n) if n else 0 for n in range(CORES + 1)])
-        served = np.minimum(left, table[rows[:, resnet]])
-        left -= served
-        gained += served * RESNETS[resnet][0]
-    value = np.where(left <= 0, gained / load - beta * rows.sum(axis=1) / CORES, -np.inf)
-    return float(value.max())
+def best_allocation(load: float, beta: float) -> float:
+    """InfAdapter's best objective over all of its allocations; changes cost nothing."""
+    return float(
+        objective(allocations(len(RESNETS), CORES), load, list(RESNETS.values()), budget=CORES, beta=beta).max()
+    )
 
 
 def infadapter(load: float, beta: float) -> Problem:
@@ -71,10 +45,10 @@ def infadapter(load: float, beta: float) -> Problem:
     """
     pool = Pool(name="core", usd_hour=1.0, resources=(1,), machines_max=CORES)
     kinds = tuple(
-        LaneKind(name=f"resnet{m}/{n}", pool=0, accuracy=accuracy, capacity_qps=capacity(m, n), resources=(n,))
-        for m, (accuracy, _, _) in enumerate(RESNETS)
+        LaneKind(name=f"{name}/{n}", pool=0, accuracy=curve.accuracy, capacity_qps=curve.capacity(n), resources=(n,))
+        for name, curve in RESNETS.items()
         for n in range(2, CORES + 1)
-        if capacity(m, n) > 0
+        if curve.capacity(n) > 0
     )
     asked = QueryClass(name="load", demand_qps=float(load), kinds=tuple(range(len(kinds))))
     return Problem(

@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.planner_exact import allocations, best_allocation, enumerated, golden, infadapter, small
+from benchmarks.planner_exact import best_allocation, enumerated, golden, infadapter, small
 from optimizer.evaluate import mismatches
 from optimizer.problem import preset
+from simulator.baselines.infadapter import allocations
 from tests.optimizer.builders import solved
 
 
@@ -51,7 +52,7 @@ def test_solve_small_problem_equals_enumeration(block: int) -> None:
 @pytest.mark.parametrize("load", [5, 95, 190, 285, 385])
 def test_solve_infadapter_problem_equals_enumeration(load: int, beta: float) -> None:
     """20 cores over five ResNets: the best of all 20,529 allocations."""
-    wanted = best_allocation(allocations(), load, beta)
+    wanted = best_allocation(load, beta)
 
     plan = solved(infadapter(load, beta))
 
@@ -61,7 +62,7 @@ def test_solve_infadapter_problem_equals_enumeration(load: int, beta: float) -> 
 
 def test_allocations_are_as_many_as_published() -> None:
     """B = 20: 20,529 allocations of at most 20 cores, none of one core."""
-    assert len(allocations()) == 20_529
+    assert len(allocations(5, 20)) == 20_529
 
 
 def test_solve_more_demand_never_costs_less() -> None:
