@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-faults lint types docs bench clean
+.PHONY: help setup demo test test-all test-fast test-faults lint types docs bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,10 @@ setup: $(STAMP) ## Install everything into .venv
 demo: $(STAMP) ## Broker, router, executors, real models, a few thousand queries
 	@$(BIN)/headrace demo
 
-test: $(STAMP) ## All tests, real Kafka and faults included
+test: $(STAMP) ## Tests, real Kafka and faults included; not the few that are marked slow
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP) ## Every test
 	@$(BIN)/python -m pytest
 
 test-fast: $(STAMP) ## Only what needs no broker and no models

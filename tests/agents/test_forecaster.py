@@ -96,6 +96,7 @@ def world(bootstrap: str, tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.kafka
 def test_forecasters_one_publishes_and_another_takes_over(world: World) -> None:
     """From an hour of counts that was there before it; after a kill -9 the second one goes on within seconds."""

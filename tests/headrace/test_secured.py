@@ -128,7 +128,7 @@ def test_wrong_password_is_refused_in_words(home: Path) -> None:
     assert "headrace: " in said
     assert "uthentication failed" in said, said
     with pytest.raises(Unreachable, match="does not reach"):
-        reach(settings(home, wrong), timeout_s=10.0)
+        reach(settings(home, wrong), timeout_s=3.0)
 
 
 def test_client_without_tls_is_not_served(home: Path) -> None:

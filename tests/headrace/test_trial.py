@@ -128,6 +128,7 @@ def test_version_on_its_way_from_waiting_to_retired(system: System) -> None:
     assert [event["action"] for event in history] == ["register", "canary", "promote", "retire"]
 
 
+@pytest.mark.slow
 def test_promote_canary_with_other_answers_is_refused(system: System) -> None:
     """It never agrees with the stable version, though both were measured right in 95 of 100: worse; --force goes on."""
     kafka = system.kafka

@@ -107,6 +107,7 @@ def test_generate_other_weights_in_one_file_are_refused_at_answers(
     assert "no-such-compiler" in refused["tiny/torch-compiled"][1]
 
 
+@pytest.mark.slow
 def test_generate_compiling_that_does_not_pay_is_refused_at_profile(tmp_path: Path, out: Path) -> None:
     """A dozen multiplications take no time that could be saved: with what is asked here, none could."""
     of = of_files(onnxruntime=write_onnx(tmp_path / "tiny.onnx"), torch=write_pt2(tmp_path / "tiny.pt2"))
