@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from benchmarks.load import Answers, Load, Sent
 from benchmarks.report import report
 from headrace.fleet_file import read
 from headrace.fleet_records import records_of
+from headrace.scenario.scores import Second, recovered_s
 from headrace.settings import load
 from headrace.stack import Stack
 from streams.payloads import encode_npy
@@ -30,17 +31,8 @@ FLEET = Path(__file__).with_name("step_fleet.toml")
 LOW_QPS, HIGH_QPS, SLO_MS = 40.0, 120.0, 300.0
 SETTLE_S, WATCH_S = 30.0, 300.0
 COLD_QPS, COLD_S, COLD_SLO_MS, LOAD_S = 5.0, 12.0, 10_000.0, 2.0
-IN_TIME, LASTING = 0.99, 3  # of a second's queries, for so many seconds in a row
 ANSWERS_S = 12.0
 VALUE = encode_npy(np.zeros(4, dtype=np.float32))
-
-
-class Second(NamedTuple):
-    """One second of a load; `at_s` since the step."""
-
-    at_s: int
-    sent: int
-    in_time: int
 
 
 def run(kafka: KafkaSettings, *, watch_s: float = WATCH_S) -> dict[str, Any]:
@@ -83,12 +75,6 @@ def by_second(sent: Sent, answers: Answers, stepped: float) -> list[Second]:
 def _missed(seconds: Sequence[Second]) -> float:
     """The share of the queries that were not answered in time."""
     return round(1 - sum(each.in_time for each in seconds) / max(1, sum(each.sent for each in seconds)), 5)
-
-
-def recovered_s(seconds: Sequence[Second]) -> float | None:
-    """Whole seconds until LASTING of them in a row had IN_TIME of their queries in time; None: never."""
-    good = [second.in_time >= IN_TIME * second.sent for second in seconds]
-    return next((float(seconds[n].at_s) for n in range(len(good) - LASTING + 1) if all(good[n : n + LASTING])), None)
 
 
 def reversals(states: Iterable[dict[str, int]]) -> int:

@@ -95,17 +95,16 @@ class Process:
         return status
 
     def _wait_for_variants(self) -> None:
-        """The group is joined only with something to run: a member without variants would hand everything back."""
+        """The group is joined only with something to run, since a member without variants hands everything back.
+
+        One that waits for orders joins at once: nobody sends to it, and its first lane is not to wait for a rebalance.
+        """
         while not self._stopping.is_set() and not self._residency.complete.wait(0.1):
             if not self._residency.is_alive():
                 log.error("the registry could not be read")
                 self._stopping.set()
-        if not self._settings.variants and not self._stopping.is_set():
+        if not self._settings.variants and not self._executor.residents:
             log.info("waiting for an order")
-            self._reporter.state = "ready"
-            self._reporter.changed()
-            while not self._executor.residents and not self._stopping.wait(0.1):
-                pass
 
     def _watch(self, loop: threading.Thread) -> int:
         while not self._stopping.wait(0.2):

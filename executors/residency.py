@@ -133,7 +133,10 @@ class Residency(threading.Thread):
         for _ in range(STEPS_MAX):
             found = self._wanted(catalog)
             wanted = {name: want for name, (want, _, _) in found.items()}
-            self._missing = tuple(name for name in wanted if name not in self._here and name not in self.refused)
+            self._missing = tuple(
+                name for name, want in wanted.items()
+                if name not in self.refused and (name not in self._here or self._here[name].lanes < want.lanes)
+            )  # fmt: skip
             failed = [name for name in self.refused if name in wanted and not self._new(name, wanted[name])]
             step = next_step(
                 wanted, self._here, leaving_bytes=sum(self._leaving.values()), failed=failed,
@@ -218,9 +221,15 @@ class Residency(threading.Thread):
         return any(fnmatchcase(name, glob) for glob in self._settings.variants)
 
     def _load(self, catalog: Catalog, want: Want, variant: Variant, model: Model) -> None:
-        """Load a variant, or the instances that it lacks."""
+        """Load a variant, or an instance that it lacks; all at once where they are to be measured together.
+
+        One at a time otherwise: the first serves while the second loads, and a newer order is heard in between.
+        """
         have = self._here.get(variant.name)
-        lacking = max(0, want.lanes - (have.lanes if have is not None else 0))
+        held = have.lanes if have is not None else 0
+        if want.lanes > held + 1 and self._measured(catalog, variant):
+            want = msgspec.structs.replace(want, lanes=held + 1)
+        lacking = max(0, want.lanes - held)
         backends = [self._open(catalog, variant, model) for _ in range(lacking)]
         self._profile(catalog, variant, model, backends)
         place = (variant.name, self._settings.pool)

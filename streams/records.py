@@ -134,12 +134,16 @@ class PoolReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
-    """Queries of one class that one partition received in one second."""
+    """Queries of one class that one partition received in one second; several records of one second add up.
+
+    `part` of the second had passed when these were counted: below 1, more of them will follow.
+    """
 
     klass: str = msgspec.field(name="class")
     second: int
     partition: int
     count: int
+    part: float = 1.0
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,3 +79,27 @@ def test_class_of_names_every_requirement() -> None:
 def test_slo_bucket_rounds_down(slo_ms: float, bucket: float) -> None:
     """Six buckets a decade: at most a third shorter than asked, never longer by more than its label's rounding."""
     assert slo_bucket_ms(round(slo_ms * MS)) == bucket
+
+
+def test_running_tells_of_a_jump_before_its_second_is_over() -> None:
+    """Forty a second, and thirty in a quarter of one; what was told is not told again, and counts as before."""
+    counts, asked = Counts(), requirements("a")
+    for second, count in ((1, 40), (2, 30)):
+        for _ in range(count):
+            counts.add(asked, second=second, partition=0)
+    counts.complete(before_second=2)
+
+    assert not counts.surging(2, part=0.5)
+    assert counts.surging(2, part=0.25)
+    told = counts.running(2, part=0.25)
+    assert counts.surging(2, part=0.26)
+    assert counts.running(2, part=0.26) == []
+    counts.add(asked, second=2, partition=0)
+    rest = counts.complete(before_second=3)
+
+    klass = class_of(asked)
+    assert told == [Arrivals(klass=klass, second=2, partition=0, count=30, part=0.25)]
+    assert rest == [Arrivals(klass=klass, second=2, partition=0, count=1)]
+    for _ in range(35):
+        counts.add(asked, second=3, partition=0)
+    assert not counts.surging(3, part=0.9)

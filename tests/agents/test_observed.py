@@ -25,8 +25,31 @@ def test_levels_are_means_of_the_window() -> None:
 
 def test_levels_a_burst_shows_within_two_seconds() -> None:
     """Threefold: the mean alone would say 24 after one second of it, and 28 after two."""
-    assert counted(*[20] * 9, 60).levels(now_s=109)["c"] == pytest.approx(60 - 2 * 60**0.5)
-    assert counted(*[20] * 8, 60, 60).levels(now_s=109)["c"] == pytest.approx((120 - 120**0.5) / 2)
+    assert counted(*[20] * 9, 60).levels(now_s=109)["c"] == pytest.approx(60.0)
+    assert counted(*[20] * 8, 52, 70).levels(now_s=109)["c"] == pytest.approx(61.0)
+    assert counted(20, *[60] * 9).levels(now_s=109)["c"] == pytest.approx(60.0)
+
+
+def test_levels_half_as_much_again_is_noise_at_first() -> None:
+    """In one second; two of them are surely more."""
+    assert counted(*[20] * 9, 30).levels(now_s=109)["c"] == pytest.approx((50 - 50**0.5) / 2)
+    assert counted(*[20] * 8, 30, 30).levels(now_s=109)["c"] == pytest.approx((60 - 60**0.5) / 2)
+    assert counted(*[20] * 8, 60, 20).levels(now_s=109)["c"] == pytest.approx((80 - 80**0.5) / 2)
+
+
+def test_levels_a_quarter_of_a_second_shows_a_jump_and_lowers_nothing() -> None:
+    """Thirty in it are 120 a second; ten are the forty that were before. The rest of the second may follow."""
+
+    def told(*counts: tuple[int, float]) -> float:
+        observed = counted(*[40] * 9)
+        for count, part in counts:
+            observed.add(Arrivals(klass="c", second=109, partition=0, count=count, part=part), now_s=109)
+        return observed.levels(now_s=109)["c"]
+
+    assert told((30, 0.25)) == pytest.approx(120.0)
+    assert told((10, 0.25)) == pytest.approx(40.0)
+    assert told((30, 0.25), (90, 1.0)) == pytest.approx(120.0)
+    assert told((9, 0.01)) < 60
 
 
 def test_levels_parts_of_a_second_add_up_and_old_ones_go() -> None:

@@ -15,6 +15,7 @@ from registry.records import Model, Variant
 from streams.errors import HeadraceError, StoreUnreachable
 from streams.settings import KafkaSettings
 from tests.executors.models import model, variant
+from tests.executors.test_emulated import catalog as emulated_catalog
 
 
 class Loading(Residency):
@@ -68,3 +69,20 @@ def test_pass_store_that_is_away_is_asked_again(catalog: Catalog) -> None:
     assert residency.asked == ["fp32", "fp32"]
     assert postponed is True
     assert (residency._postponed, residency.refused) == (False, {})
+
+
+def test_pass_the_first_of_several_instances_serves_while_the_others_load() -> None:
+    """One at a time, and nothing is said to be loading once all are there."""
+    told: list[tuple[str, int, int, bool]] = []
+    found = emulated_catalog()
+    residency = Residency(
+        ExecutorSettings(emulated=True, cores=3, variants=("*",)), KafkaSettings(), unloaded=lambda *_: None,
+        loaded=lambda resident, backends, more: told.append(
+            (resident.variant.name, len(backends), resident.lanes, more)
+        ),
+    )  # fmt: skip
+
+    residency._pass(found)
+
+    assert told == [("m/e", 1, 1, False), ("m/e", 1, 2, True), ("m/e", 1, 3, True)]
+    assert residency.orders()[1] == {}

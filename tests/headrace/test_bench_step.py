@@ -1,18 +1,9 @@
-"""What the step benchmark counts: recovery, and orders that turn round."""
+"""What the step benchmark counts: orders that turn round."""
 
 from __future__ import annotations
 
-from benchmarks.step import FLEET, Second, recovered_s, reversals
+from benchmarks.step import FLEET, reversals
 from headrace.fleet_file import read
-
-
-def test_recovered_is_the_first_of_three_good_seconds() -> None:
-    """One good second between bad ones is chance."""
-    shares = [80, 100, 90, 99, 100, 99, 50]
-    seconds = [Second(n, 100, in_time) for n, in_time in enumerate(shares)]
-
-    assert recovered_s(seconds) == 3.0
-    assert recovered_s(seconds[:5]) is None
 
 
 def test_reversals_are_counted_by_name() -> None:
