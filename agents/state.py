@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 from confluent_kafka import KafkaException
 
+from agents.counting import Counting
 from agents.fleet import Fleet
 from agents.followed import Followed
 from agents.metrics import RouterMetrics
@@ -27,7 +28,7 @@ from streams.outbox import Outbox
 from streams.pace import LINGER_MS
 from streams.plans import decode_plan
 from streams.reader import Reader, Taken
-from streams.records import Arrivals, RouterReport, Telemetry, encode
+from streams.records import RouterReport, Telemetry, encode
 from streams.settings import KafkaSettings
 from streams.tail import Tail
 from streams.terminal import Terminal
@@ -36,8 +37,7 @@ log = logging.getLogger(__name__)
 
 STALLED_S = 10.0  # without a turn of the intake, the process is not healthy
 READ_AHEAD = 10_000  # queries fetched and not taken: in nobody's hands yet, while a hungry loop costs thread switches
-HURRY_S = 0.1  # between counts of one second that are told at once
-SURGE_S = 0.25  # the same where a class has jumped: before, a count shows little
+OBSERVE_S = 1.0  # between two looks at itself
 FLEET_WAIT_S = 1.0  # for the first executor, before queries are read anyway and answered or parked
 
 
@@ -65,10 +65,8 @@ class RouterState:
         self._bulk: Bulk[Waiting] | None = None
         self._sink: Callable[[list[Taken]], None] | None = None
         self._read_to = 0
-        self._second = 0
-        self._parked = 0  # when counts were last told
-        self._counted_at = self._looked_at = 0.0
-        self._beat_at = 0.0
+        self._counting = Counting()
+        self._beat_at = self._observed_at = 0.0
         self._known_at = 0.0
         self._stale = False
         self._observatory = Observatory(observe, self.metrics.registry, healthy=self._healthy, ready=self._ready)
@@ -162,12 +160,11 @@ class RouterState:
         if now - self._beat_at >= self.settings.heartbeat_ms / 1_000:
             self._beat_at = now
             self._beat("ready")
-        if (second := now_us // 1_000_000) != self._second:
-            self._second = second
-            self._publish(self.router.counts.complete(before_second=second))
+        for arrivals in self._counting.turn(self.router.counts, parked=self.router.parked, now_us=now_us):
+            self._send("arrivals", encode(arrivals), key=arrivals.klass.encode())
+        if now - self._observed_at >= OBSERVE_S:
+            self._observed_at = now
             self._observe(now)
-        else:
-            self._hurry(second, now_us % 1_000_000 / 1e6)
         return self.hearing.listen()
 
     def drain(self) -> int:
@@ -249,24 +246,6 @@ class RouterState:
     def _behind(self) -> int:
         unread = 0 if self.reader is None else self.reader.behind
         return unread + (0 if self.router is None else self.router.parked)
-
-    def _hurry(self, second: int, part: float) -> None:
-        """Tell at once what waits for a variant that nobody has loaded; and, a few times a second, of a jump."""
-        assert self.router is not None
-        now, counts = time.monotonic(), self.router.counts
-        waits = self.router.parked > self._parked and now - self._counted_at > HURRY_S
-        if not waits and now - self._looked_at > SURGE_S:
-            self._looked_at = now
-            waits = counts.surging(second, part=part)
-        if waits:
-            self._publish(counts.running(second, part=part))
-
-    def _publish(self, counted: Sequence[Arrivals]) -> None:
-        assert self.router is not None
-        self._counted_at = self._looked_at = time.monotonic()
-        self._parked = self.router.parked
-        for arrivals in counted:
-            self._send("arrivals", encode(arrivals), key=arrivals.klass.encode())
 
     def _send(self, topic: str, value: bytes, *, key: bytes) -> None:
         """Control records: a lost one is followed by the next, so a failure is logged and no more."""

@@ -23,7 +23,7 @@ from streams.broker import LocalBroker
 from streams.settings import KafkaSettings
 
 OURS, STATIC = "headrace", "static"
-COST = 1.1  # of what the oracle's machines cost: what a planner that does not know the load is expected to need
+COST = 1.25  # of what the oracle's machines cost: about what a planner that does not know the load comes to
 SETTLE_S = 8.0  # of the first second's load before the scene, so that both sides begin warm
 ORDERED_S = 60.0
 ETA = 0.75  # of a lane's nominal rate: the planner's own first guess

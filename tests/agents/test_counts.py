@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.counting import Counting
 from agents.counts import CLASSES_MAX, OTHER, Counts, class_of, slo_bucket_ms
 from streams.contract import TargetKind
 from streams.records import Arrivals
@@ -103,3 +104,26 @@ def test_running_tells_of_a_jump_before_its_second_is_over() -> None:
     for _ in range(35):
         counts.add(asked, second=3, partition=0)
     assert not counts.surging(3, part=0.9)
+
+
+def test_counting_tells_whole_seconds_and_at_once_what_waits_or_jumps() -> None:
+    """Forty a second; in the third, more come from its beginning on; in the fourth, some of the forty wait."""
+    counts, counting, asked = Counts(), Counting(), requirements("a")
+    told: list[tuple[float, int, float]] = []
+    arrivals = [
+        (second, second + n / rate) for second, rate in ((1, 40), (2, 40), (3, 120), (4, 120)) for n in range(rate)
+    ]
+    for at_us in range(1_000_000, 5_010_000, 10_000):
+        while arrivals and arrivals[0][1] * 1e6 <= at_us:
+            counts.add(asked, second=arrivals.pop(0)[0], partition=0)
+        parked = 3 if at_us >= 4_500_000 else 0
+        told += [(at_us / 1e6, x.count, x.part) for x in counting.turn(counts, parked=parked, now_us=at_us)]
+
+    seconds: dict[int, int] = {}
+    for at_s, count, part in told:
+        seconds[int(at_s - (part == 1.0))] = seconds.get(int(at_s - (part == 1.0)), 0) + count
+    assert seconds == {1: 40, 2: 40, 3: 120, 4: 120}
+    early = [(at_s, part) for at_s, _, part in told if part < 1.0]
+    assert [at_s for at_s, _ in early if 2 < at_s < 4] == pytest.approx([3.26, 3.52, 3.78])
+    assert [at_s for at_s, _ in early if at_s > 4] == pytest.approx([4.5])
+    assert all(part == pytest.approx(at_s % 1) for at_s, part in early)
