@@ -21,10 +21,8 @@ from agents.leading import Leading
 from agents.observed import Observed
 from agents.ordering import Standing
 from agents.plan_making import Made, Maker
-from agents.planner_settings import PlannerSettings
-from agents.planning import Options
+from agents.planner_settings import PlannerSettings, options_of
 from agents.seeing import Seen
-from optimizer.transition import Hysteresis
 from registry.catalog import Catalog
 from streams.clock import wall_us
 from streams.errors import Overloaded
@@ -211,15 +209,6 @@ class PlannerState:
             log.warning("not sent", extra={"topic": topic, "key": key, "error": str(refused)})
         else:
             then()
-
-
-def options_of(settings: PlannerSettings) -> Options:
-    """The planning options that these settings mean."""
-    return Options(
-        preset=settings.preset, budget_usd_hour=settings.budget_usd_hour or None, headroom=settings.headroom,
-        drain_s=settings.drain_s, solve_s=settings.solve_s,
-        hysteresis=Hysteresis(hold=settings.hold, step_out=settings.step_out, step_in=settings.step_in),
-    )  # fmt: skip
 
 
 def _drained(waiting: queue.SimpleQueue[tuple[str, bytes | None]]) -> list[tuple[str, bytes | None]]:

@@ -7,8 +7,10 @@ import socket
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agents.planning import Options
 from agents.warmth import Policy
 from optimizer.problem import PresetName
+from optimizer.transition import Hysteresis
 
 
 def _instance() -> str:
@@ -26,7 +28,9 @@ class PlannerSettings(BaseModel):
     )  # fmt: skip
     preset: PresetName = Field(default="balanced", description="what is worth how much: accuracy against dollars")
     budget_usd_hour: float = Field(default=0.0, ge=0.0, le=1e6, description="for all machines together; 0: no budget")
-    headroom: float = Field(default=1.1, ge=1.0, le=10.0, description="factor on every demand that is planned for")
+    headroom: float = Field(
+        default=1.0, ge=1.0, le=10.0, description="factor on every demand that is planned for, a quantile as it is"
+    )
     drain_s: float = Field(default=10.0, gt=0.0, le=3_600.0, description="in which a backlog is to be worked off")
     lanes_s: float = Field(default=1.0, ge=0.2, le=60.0, description="between two looks at the lanes")
     machines_s: float = Field(default=15.0, ge=1.0, le=600.0, description="between two looks at the machines")
@@ -53,3 +57,12 @@ class PlannerSettings(BaseModel):
         default=600.0, ge=10.0, le=86_400.0, description="after the last query, for `idle`, or where a histogram fails"
     )
     classes_max: int = Field(default=256, ge=1, le=4_096, description="classes planned for, those of most load first")
+
+
+def options_of(settings: PlannerSettings) -> Options:
+    """The planning options that these settings mean."""
+    return Options(
+        preset=settings.preset, budget_usd_hour=settings.budget_usd_hour or None, headroom=settings.headroom,
+        drain_s=settings.drain_s, solve_s=settings.solve_s,
+        hysteresis=Hysteresis(hold=settings.hold, step_out=settings.step_out, step_in=settings.step_in),
+    )  # fmt: skip

@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     preset: PresetName = "balanced"
     budget_usd_hour: float | None = None
-    headroom: float = 1.1
+    headroom: float = 1.0
     drain_s: float = 10.0
     reserve_us: int = 5_000
     gamma: float = 0.01

@@ -19,9 +19,9 @@ from benchmarks.load import Answers, Load, Sent
 from benchmarks.report import report
 from headrace.fleet_file import read
 from headrace.fleet_records import records_of
-from headrace.scenario.scores import Second, recovered_s
 from headrace.settings import load
 from headrace.stack import Stack
+from simulator.scores import Second, recovered_s
 from streams.payloads import encode_npy
 from streams.scaling import ExecutorOrder, Order, PoolOrder, decode_order
 from streams.settings import KafkaSettings

@@ -11,6 +11,7 @@ from registry.records import Hardware
 POOL_NAME = r"^[a-z0-9][a-z0-9-]{0,40}$"
 MACHINES_MAX = 200  # processes of this machine, over all pools
 SLOTS_MIN, SLOTS_SPARE = 16, 4  # machines that drain still own theirs
+FAR_MIN_S, FAR_MAX_S = 20.0, 3_600.0
 
 Ms = Annotated[float, Field(gt=0.0, le=600_000.0)]
 
@@ -93,6 +94,11 @@ class Fleet(_Part):
     def start_s(self) -> float:
         """Until the machines that take longest have booted and loaded everything."""
         return max(pool.boot_s + self.loads_s(name) for name, pool in self.pools.items())
+
+    @property
+    def far_s(self) -> float:
+        """How far a machines plan should look ahead: until what it starts is there."""
+        return min(FAR_MAX_S, max(FAR_MIN_S, self.start_s))
 
     def flags(self, *, control: bool) -> dict[str, dict[str, Any]]:
         """Settings by section that this fleet needs, as flags for `load` and `configure`."""

@@ -48,7 +48,8 @@ def roles(loaded: Loaded, *, config: Path | None, bootstrap: str, fleet: Fleet |
     if up.control:
         folder: Own = {("forecaster", "folder"): up.state / FORECASTS}
         made.append(_role("forecaster", 1, CONTROL, shared, 0, _unless_said(loaded, folder)))
-        made.append(_role("planner", 1, CONTROL, shared, 0, {}))
+        far: Own = {} if fleet is None else {("planner", "far_s"): fleet.far_s}
+        made.append(_role("planner", 1, CONTROL, shared, 0, _unless_said(loaded, far)))
     for pool, own in _provisioners(loaded, fleet):
         made.append(_role("provisioner", pool, EXECUTORS, shared, 0, {("provisioner", "pool"): pool, **own}))
     return made

@@ -21,11 +21,11 @@ from headrace.options import Config, Level, Set, configure
 from headrace.pools import pools
 from headrace.scenario import command as scenarios
 from headrace.scenario import show as show_scenario
-from headrace.scenario.loads import Shape
 from headrace.settings import Loaded
 from headrace.stack import Stack
 from headrace.state import LOGS
 from registry import manifest
+from simulator.loads import Shape
 from streams.errors import BadSettings
 
 BROKEN, STOPPED = 1, 130

@@ -10,11 +10,11 @@ from rich.console import Console
 from forecasting.errors import BadTrace
 from forecasting.trace import read as read_trace
 from headrace.fleet_file import read as read_fleet
-from headrace.scenario.loads import Ask, Scene, Shape, made, of_trace, steepest
 from headrace.scenario.picture import draw
 from headrace.scenario.play import OURS, Played, play
 from headrace.scenario.show import Show
 from headrace.settings import Loaded
+from simulator.loads import Ask, Scene, Shape, made, of_trace, steepest
 from streams.errors import BadSettings
 
 FLEET = Path(__file__).with_name("fleet.toml")

@@ -16,9 +16,9 @@ from agents.counts import class_of
 from agents.planning import Options, lanes, machines
 from forecasting.rows import Floats
 from headrace.fleet_parts import Fleet
-from headrace.scenario.loads import Ask, Scene
 from optimizer.transition import Hysteresis
 from registry.catalog import Catalog
+from simulator.loads import Ask, Scene
 from streams.contract import TargetKind
 from streams.plans import Demand, Host, PoolNow, Snapshot
 from streams.query import Requirements

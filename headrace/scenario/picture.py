@@ -10,8 +10,8 @@ import numpy as np
 
 from forecasting.rows import Floats
 from headrace.scenario.run import Ran
-from headrace.scenario.scores import by_second
 from headrace.scenario.watch import Sample
+from simulator.scores import by_second
 
 LOAD, BAND, COLOURS = "#444444", "#cfe0f1", ("#1f4e79", "#c55a11", "#6b8e23", "#7a4b8c")
 LANES = ("#1f4e79", "#4f81bd", "#95b3d7", "#c55a11", "#e6a36a", "#6b8e23", "#a9c46c", "#7a4b8c", "#b094c0", "#999999")

@@ -14,11 +14,11 @@ import numpy as np
 from headrace.fleet_parts import Fleet
 from headrace.fleet_records import records_of
 from headrace.scenario import oracle
-from headrace.scenario.loads import Scene
 from headrace.scenario.run import Ran, race
 from headrace.scenario.side import Side, follow
 from headrace.stack import NotReady
 from registry.catalog import Catalog
+from simulator.loads import Scene
 from streams.broker import LocalBroker
 from streams.settings import KafkaSettings
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from confluent_kafka import Producer
 
-from headrace.scenario.loads import Ask, Scene
-from headrace.scenario.scores import Answered, Score, jump_s, score
 from headrace.scenario.side import Side
 from headrace.scenario.tape import REPLY_PARTITION, Sent
 from headrace.scenario.watch import Sample
+from simulator.loads import Ask, Scene
+from simulator.scores import Answered, Score, jump_s, score
 from streams.clock import wall_us
 from streams.payloads import encode_npy
 from streams.rdlog import log as rdkafka

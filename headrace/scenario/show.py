@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from headrace.scenario.loads import Scene
 from headrace.scenario.play import Played
-from headrace.scenario.scores import Answered, in_time
 from headrace.scenario.side import Side
+from simulator.loads import Scene
+from simulator.scores import Answered, in_time
 
 LINE_S = 10.0  # between two lines where there is no terminal
 RECENT_S = 5.0

@@ -227,6 +227,19 @@ def test_roles_of_a_fleet_are_readable_settings_of_each_pool(fleet: Fleet) -> No
     assert read_by["provisioner-cpu"].executor.boot_s == 3
     assert read_by["provisioner-cpu"].provisioner.boot_s > 3 + fleet.loads_s("cpu")
     assert not read_by["router-1"].executor.emulated
+    assert read_by["planner-1"].planner.far_s == fleet.far_s == 20
+
+
+def test_planner_looks_as_far_ahead_as_machines_take(fleet: Fleet) -> None:
+    """Unless it was said how far."""
+    cpu = fleet.pools["cpu"].model_copy(update={"boot_s": 90})
+    slow = fleet.model_copy(update={"pools": {**fleet.pools, "cpu": cpu}})
+    planners = []
+    for said in ((), ("planner.far_s=5",)):
+        made = roles(settings(slow, *said), config=None, bootstrap="b:1", fleet=slow)
+        planners += [role for role in made if role.name == "planner-1"]
+
+    assert [load(environ=each.env).settings.planner.far_s for each in planners] == [90 + slow.loads_s("cpu"), 5]
 
 
 def test_roles_without_control_load_everything_and_obey_orders(fleet: Fleet) -> None:

@@ -12,11 +12,11 @@ import pytest
 from headrace import cli
 from headrace.fleet_file import read
 from headrace.fleet_parts import Fleet
-from headrace.scenario.loads import Ask, Scene
 from headrace.scenario.oracle import Fixed
 from headrace.scenario.play import carry_out
 from headrace.scenario.run import race
 from headrace.scenario.side import Side
+from simulator.loads import Ask, Scene
 from streams.clock import wall_us
 from streams.settings import KafkaSettings
 

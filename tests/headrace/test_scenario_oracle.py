@@ -11,8 +11,8 @@ from headrace.fleet_file import read
 from headrace.fleet_parts import Fleet
 from headrace.scenario import oracle
 from headrace.scenario.command import ASKS, FLEET
-from headrace.scenario.loads import Ask, Scene
 from headrace.scenario.play import catalog_of, lane_qps
+from simulator.loads import Ask, Scene
 
 
 @pytest.fixture

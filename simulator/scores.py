@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.rows import Floats
-from headrace.scenario.loads import Ask
+from simulator.loads import Ask
 
 IN_TIME, LASTING = 0.99, 3  # of a second's queries, for so many seconds in a row
 

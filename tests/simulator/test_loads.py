@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.scenario.loads import JUMP, SHAPES, Ask, Shape, made, of_trace, steepest
+from simulator.loads import JUMP, SHAPES, Ask, Shape, made, of_trace, steepest
 
 ASKS = (
     Ask(task="a", slo_ms=300),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.scenario.loads import Ask
-from headrace.scenario.scores import Answered, Second, by_second, jump_s, recovered_s, score
+from simulator.loads import Ask
+from simulator.scores import Answered, Second, by_second, jump_s, recovered_s, score
 
 ASKS = (Ask(task="a", slo_ms=100), Ask(task="a", priority=0))
 SIZES = {"cpu": (2, 0.1), "gpu": (4, 1.0)}
