@@ -37,6 +37,7 @@ COMMANDS = {
     "generate": "Try every way to run the models of a folder: precisions, frameworks, widths.",
     "registry": "Make a catalogue from profile tables; list and remove files of models that nothing names.",
     "blobs": "Put, get and remove values that are too large for a record.",
+    "simulate": "Run a scenario under several policies, in less than real time.",
     "backtest": "Walk through a trace of your load, and score every forecaster.",
     "config": "Print the settings in force and where each came from.",
     "bench": "Run one benchmark.",

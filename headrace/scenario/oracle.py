@@ -72,9 +72,15 @@ def needed(
 
 
 def fixed(
-    scene: Scene, rates: Floats, fleet: Fleet, catalog: Catalog, *, budget_usd_hour: float, clock: Callable[[], float]
+    scene: Scene,
+    rates: Floats,
+    fleet: Fleet,
+    catalog: Catalog,
+    *,
+    budget_usd_hour: float | None,
+    clock: Callable[[], float],
 ) -> Fixed:
-    """The best machines within a budget, and the best lanes on them, for these rates (classes,), for good."""
+    """The best machines, within a budget if there is one, and lanes on them, for these rates (classes,), for good."""
     options = msgspec.structs.replace(OPTIONS, budget_usd_hour=budget_usd_hour)
     made = _snapshot(scene, tuple(rates.tolist()), fleet, eta={})
     counts = machines(made, catalog, options, {}, clock=clock).machines
