@@ -41,11 +41,12 @@ GRACE_US = 5_000_000
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):
-    """[executor] phi, reply_reserve_ms and window_drop."""
+    """[executor] phi, reply_reserve_ms and window_drop. `together`: all that lacks is loaded at once, for rivals."""
 
     phi: float = 0.2
     reserve_us: int = 3_000
     window_drop: bool = True
+    together: bool = False
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +80,8 @@ class Node:
         self._order: ExecutorOrder | None = None
         self._here: dict[str, Want] = {}
         self._leaving: dict[str, int] = {}  # since when
-        self._loading: str | None = None
+        self._loading: dict[str, Want] = {}
+        self._together = knobs.together
         self._wake_us = 0
         self._said_us = -HEARTBEAT_US
         engine.every(HEARTBEAT_US, self._beat)
@@ -208,10 +210,11 @@ class Node:
 
     def _next(self) -> None:
         """The next step to what is ordered, unless something loads."""
-        while self._loading is None and self.state == "ready" and self._order is not None:
+        while self.state == "ready" and self._order is not None and (self._together or not self._loading):
             wanted = {lane.variant: self._want(lane.variant, lane.lanes, lane.batch_max) for lane in self._order.lanes}
             leaving = sum(self._profile_bytes(name) for name in self._leaving)
-            step = next_step(wanted, self._here, leaving_bytes=leaving, memory_bytes=self._memory_mb * 1_000_000)
+            here = {**self._here, **self._loading}  # what loads is there before something else goes
+            step = next_step(wanted, here, leaving_bytes=leaving, memory_bytes=self._memory_mb * 1_000_000)
             match step:
                 case Load(name) | Resize(name):
                     want = wanted[name]
@@ -219,10 +222,13 @@ class Node:
                     if want.lanes <= held:
                         self._hold(name, want)
                         continue
-                    self._loading = name
-                    load_us = self._catalog.profiles[name, self.pool].load_us
-                    self._engine.after(load_us, self._loaded, msgspec.structs.replace(want, lanes=held + 1), name)
+                    if not self._together:
+                        want = msgspec.structs.replace(want, lanes=held + 1)
+                    self._loading[name] = want
+                    self._engine.after(self._catalog.profiles[name, self.pool].load_us, self._loaded, want, name)
                 case Drop(name):
+                    if self._loading:
+                        return  # create before destroy
                     del self._here[name]
                     self._leaving[name] = self._engine.now_us
                     self._report()
@@ -230,7 +236,7 @@ class Node:
                     return
 
     def _loaded(self, want: Want, name: str) -> None:
-        self._loading = None
+        self._loading.pop(name, None)
         if self.state == "gone":
             return
         self._hold(name, want)

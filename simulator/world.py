@@ -22,6 +22,7 @@ from simulator.engine import EPOCH_US, Engine
 from simulator.gate import Choosing, Gate, Waiting
 from simulator.hops import Delays, Hop, Partition
 from simulator.loads import Ask, Scene
+from simulator.loop import Loop, Looping
 from simulator.node import Knobs, Node, Told
 from simulator.scores import Answered, Score, jump_s, score
 from simulator.steward import Control, Keeper, Site
@@ -37,7 +38,7 @@ Lanes = dict[str, list[dict[str, int]]]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What is simulated. With `planner` None nothing changes: `lanes` are those of each pool's `first` machines.
+    """What is simulated. Without `planner` or `loop` nothing changes: `lanes` are those of each pool's machines.
 
     Units: `warm_s` of the first second's load before the scene; `solve_us` from a plan's snapshot to its orders.
     """
@@ -45,6 +46,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     sites: tuple[Site, ...]
     planner: PlannerSettings | None = None
+    loop: Looping | None = None
     lanes: Lanes = {}
     router: Choosing = Choosing()
     executor: Knobs = Knobs()
@@ -54,7 +56,10 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. `codes`: answers that were not `ok`; `machines` by pool, second by second."""
+    """What came of it. `codes`: answers that were not `ok`; `machines` by pool and `lanes` by variant, by the second.
+
+    `paid_cores`: of a loop that pays by the core instead of by the machine.
+    """
 
     score: Score
     answered: Answered
@@ -64,6 +69,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     variants: dict[str, int]
     events: int
     plans: int
+    paid_cores: float | None = None
 
 
 class World:
@@ -97,6 +103,7 @@ class World:
             self.engine, setup.catalog, setup.planner, solve_us=setup.solve_us, order=self._ordered,
             publish=lambda record: self._later(self.gate.plan, record),
         )  # fmt: skip
+        self._loop = None if setup.loop is None else Loop(self.engine, setup.loop, order=self._ordered)
         self._keepers: dict[str, Keeper] = {}
         for site in setup.sites:
             self._keepers[site.name] = Keeper(
@@ -122,6 +129,7 @@ class World:
             ),
             answered=answered, codes=dict(self._codes), machines=self._machines, lanes=self._lanes,
             variants=dict(self._variants), events=engine.events, plans=self._control.plans if self._control else 0,
+            paid_cores=None if self._loop is None else self._loop.cores(began_us, scene.seconds),
         )  # fmt: skip
 
     def _take(
@@ -179,8 +187,9 @@ class World:
         self._answered(number, np.nan, code)
 
     def _counted(self, told: list[Arrivals]) -> None:
-        if self._control is not None:
-            self._later(self._control.count, told)
+        for who in (self._control, self._loop):
+            if who is not None:
+                self._later(who.count, told)
 
     # The machines' records.
 
@@ -212,8 +221,9 @@ class World:
     def _heard(self, word: Telemetry) -> None:
         self.gate.heard(word)
         self._keepers[word.pool].heard(word)
-        if self._control is not None:
-            self._control.heard(word)
+        for who in (self._control, self._loop):
+            if who is not None:
+                who.heard(word)
 
     # The pools.
 
