@@ -42,8 +42,14 @@ class Provisioner:
         self._settings = settings
         self._kafka = kafka
         self._keeper = machines
+        most = min(settings.most, kafka.slots)
+        if most < settings.most:
+            log.warning(
+                "fewer machines than set: each needs a slot",
+                extra={"pool": settings.pool, "most": settings.most, "slots": kafka.slots},
+            )
         self._bounds = Bounds(
-            settings.least, settings.most, round(settings.boot_s * 1e6), round(settings.silence_s * 1e6),
+            min(settings.least, most), most, round(settings.boot_s * 1e6), round(settings.silence_s * 1e6),
             round(settings.drain_s * 1e6), settings.starts_max,
         )  # fmt: skip
         self.machines: dict[str, Machine] = {}

@@ -103,3 +103,14 @@ def test_provisioner_keeps_what_was_ordered(pool: Pool) -> None:
 
     assert len(left) == 1
     assert not any(psutil.pid_exists(pid) for pid in left)
+
+
+def test_provisioner_never_has_more_machines_than_slots(tmp_path: Path) -> None:
+    """One without a slot would get no work, and might take the slot of one that has lanes."""
+    machines = LocalMachines(pool="cpu", cores=1, env={}, logs=tmp_path, stop_s=1.0)
+    made = Provisioner(ProvisionerSettings(least=5, most=9), KafkaSettings(slots=3), machines)
+    made.order = PoolOrder(pool="cpu", epoch=1, machines=9)
+
+    assert made.wanted == 3
+    made.order = PoolOrder(pool="cpu", epoch=2, machines=0)
+    assert made.wanted == 3
