@@ -99,7 +99,7 @@ def test_explained_variant_that_all_of_it_has_no_room_for_is_counted_in_lanes() 
     reason, words = why(found, "good/v")
     assert reason == "no room"
     assert words == (
-        "a lane carries 188/s in batches of 1; all of it takes 16, and only 4 fit on the pool's 2 machines"
+        "a lane carries 188/s in batches of 1; all of it takes 14, and only 4 fit on the pool's 2 machines"
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def test_explained_next_best_costs_machines_where_they_can_be_had() -> None:
 
     best = found.alternatives[0]
     assert best.without == "quick/v"
-    assert best.unserved_qps == pytest.approx(350.0, abs=1.0)
+    assert best.unserved_qps == pytest.approx(250.0, abs=1.0)
     assert best.usd_hour == pytest.approx(0.4, abs=1e-6)
 
 
