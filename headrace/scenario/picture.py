@@ -18,6 +18,7 @@ LANES = ("#1f4e79", "#4f81bd", "#95b3d7", "#c55a11", "#e6a36a", "#6b8e23", "#a9c
 BAND_LABEL = "forecast of the largest second of the next 20 s: median to 95 %"
 FOLD_S = 5  # of shares in time
 NAMES_MAX = 10
+LEGEND = 1.25  # of the height that the lines take: the legend stands above them
 
 Capacity = Mapping[tuple[str, str], float]
 
@@ -55,7 +56,7 @@ def _load(axes: Any, ran: Ran, capacity: Capacity, first: str) -> None:
         carried = [sum(capacity.get(at, 0.0) * n for at, n in each.lanes.items()) for each in held]
         axes.plot(_minutes(ran, held), carried, color=colour, lw=1.4, label=f"{name}: its lanes carry")
     axes.set_ylabel("queries a second")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, LEGEND * axes.get_ylim()[1])
     axes.set_title(f"{ran.scene.name}: load and capacity", loc="left")
     axes.legend(frameon=False, loc="upper left", fontsize="small", ncols=2)
 
@@ -68,6 +69,7 @@ def _lanes(axes: Any, ran: Ran, first: str) -> None:
         labels = [variant.replace("/emulated-", " ") for variant, _ in names[:NAMES_MAX]]
         axes.stackplot(_minutes(ran, samples), rows, colors=LANES, labels=labels, step="post", lw=0)
     axes.set_ylabel("lanes")
+    axes.set_ylim(0, LEGEND * axes.get_ylim()[1])
     axes.set_title(f"what {first} holds", loc="left")
     axes.legend(frameon=False, loc="upper left", fontsize="x-small", ncols=3)
 
