@@ -88,8 +88,8 @@ class Standing:
 
 
 def executor_order(name: str, held: Mapping[str, int], *, epoch: int) -> ExecutorOrder:
-    """Lanes by variant, as an order."""
-    lanes = tuple(LaneOrder(variant=variant, lanes=lanes) for variant, lanes in sorted(held.items()))
+    """Lanes by variant, as an order; none of what has no lanes."""
+    lanes = tuple(LaneOrder(variant=variant, lanes=lanes) for variant, lanes in sorted(held.items()) if lanes)
     return ExecutorOrder(executor=name, epoch=epoch, lanes=lanes)
 
 

@@ -32,8 +32,7 @@ from benchmarks.report import report
 from forecasting.trace import read
 from headrace.explaining.reading import plan
 from headrace.fleet_parts import CurvePart, Fleet, ModelPart, PoolPart, TaskPart, VariantPart
-from headrace.scenario import oracle
-from headrace.scenario.play import carry_out, catalog_of
+from headrace.scenario.play import carry_out, sized
 from headrace.scenario.run import Ran, race
 from headrace.scenario.side import Side
 from simulator.loads import Ask, Scene, of_trace, steepest
@@ -95,7 +94,7 @@ def run(kafka: KafkaSettings, path: Path, *, seconds: int, sides: Collection[str
             ran = _race(scene, side)
             eta = plan(side.kafka, None).snapshot.eta
             got[OURS] = ran, ran.scores[OURS].cores
-    oracle_usd, static = sized(scene, mine, eta)
+    static, oracle_usd = sized(scene, mine, eta=eta, cost=COST)
     if STATIC in sides:
         with _side(STATIC, mine, kafka) as side:
             carry_out(side, static)
@@ -119,15 +118,6 @@ def run(kafka: KafkaSettings, path: Path, *, seconds: int, sides: Collection[str
         "queries": max(ran.scores[name].queries for name, (ran, _) in got.items()),
         "behind_s": round(max(ran.behind_s for ran, _ in got.values()), 2), "load": scene.name,
     }  # fmt: skip
-
-
-def sized(scene: Scene, machines: Fleet, eta: Mapping[str, float]) -> tuple[float, oracle.Fixed]:
-    """What an oracle pays an hour whose lanes deliver what ours were seen to, and the static plan for a little more."""
-    catalog = catalog_of(machines)
-    needed = oracle.needed(scene, scene.qps, machines, catalog, eta=eta, options=oracle.OPTIONS, clock=time.monotonic)
-    usd = oracle.usd_hour(needed, machines)
-    peak = np.quantile(scene.qps, 0.99, axis=0)
-    return usd, oracle.fixed(scene, peak, machines, catalog, budget_usd_hour=COST * usd, clock=time.monotonic)
 
 
 @contextmanager

@@ -10,9 +10,19 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from agents.ordering import executor_order
 from benchmarks.planner_exact import RESNETS
-from headrace.scenario.side import Side, executor_order
-from simulator.baselines.infadapter import BUDGET, HISTORY_S, PERIOD_S, State, decide, maxima
+from headrace.scenario.side import Side
+from simulator.baselines.infadapter import (
+    BUDGET,
+    HISTORY_S,
+    PERIOD_S,
+    State,
+    beside,
+    decide,
+    maxima,
+    paid_cores,
+)
 from streams.clock import wall_us
 
 __all__ = ["BUDGET", "Rival"]
@@ -52,10 +62,7 @@ class Rival(threading.Thread):
 
     def cores(self, began_us: int, seconds: int) -> float:
         """The mean of what was paid, over the seconds since then."""
-        paid = self._paid
-        at_us = began_us + np.arange(seconds) * 1_000_000
-        index = np.searchsorted([since_us for since_us, _ in paid], at_us, side="right") - 1
-        return float(np.mean([paid[n][1] for n in index]))
+        return paid_cores(self._paid, began_us, seconds)
 
     def _turn(self) -> None:
         """Decide; create, then destroy."""
@@ -64,8 +71,7 @@ class Rival(threading.Thread):
         after = self._state.cores
         if before == after:
             return
-        both = {name: max(before.get(name, 0), after.get(name, 0)) for name in before | after}
-        self._carry_out(both)
+        self._carry_out(beside(before, after))
         self._carry_out(after)
 
     def _sent(self) -> npt.NDArray[np.float64]:

@@ -14,7 +14,6 @@ A variant's name is MODEL/emulated-PRECISION-POOL, with -wWIDTH behind it if tha
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 
 from headrace.fleet_checks import Place, repaired, told, violations
 from headrace.fleet_parts import Fleet
+from headrace.layers import values_of
 from streams.errors import ClientFault
 
 __all__ = ["BadFleet", "Fleet", "read"]
@@ -37,13 +37,7 @@ class BadFleet(ClientFault):
 
 def read(path: Path) -> Fleet:
     """Read and check it in one pass. Raises: BadFleet with every violation."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as missing:
-        raise BadFleet(f"{path} cannot be read: {missing.strerror}") from missing
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise BadFleet(f"{path} is not TOML: {broken}") from broken
-    fleet, violated = _checked(values)
+    fleet, violated = _checked(values_of(path, BadFleet))
     if fleet is None or violated:
         count = "1 violation" if len(violated) == 1 else f"{len(violated)} violations"
         raise BadFleet("\n".join([f"{path}: {count}", *violated]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.fleet_parts import CurvePart, Fleet, VariantPart
+from registry.catalog import Catalog
 from registry.latency import Point
 from registry.records import EMULATED, Accuracy, Model, Pool, Profile, Record, Step, Task, Variant
 
@@ -32,6 +33,14 @@ def records_of(fleet: Fleet) -> list[Record]:
         )  # fmt: skip
         for variant_name, part in zip(model.names(name), model.variants, strict=True):
             made += _variant(fleet, name, variant_name, part)
+    return made
+
+
+def catalog_of(fleet: Fleet) -> Catalog:
+    """What a registry holds that has these records and no others."""
+    made = Catalog()
+    for record in records_of(fleet):
+        made.add(record)
     return made
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from streams.errors import BadSettings
+from streams.errors import BadSettings, ClientFault
 from streams.settings import BOOTSTRAP_ENV
 
 PREFIX = "HEADRACE_"
@@ -40,13 +40,17 @@ def from_file(path: Path | None) -> Layer | None:
     if path is None and not DEFAULT_FILE.is_file():
         return None
     path = path or DEFAULT_FILE
+    return Layer(str(path), values_of(path, BadSettings))
+
+
+def values_of(path: Path, refused: type[ClientFault]) -> Values:
+    """What stands in a TOML file. Raises: `refused` when it cannot be read or is no TOML."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as missing:
-        raise BadSettings(f"{path} cannot be read: {missing.strerror}") from missing
+        raise refused(f"{path} cannot be read: {missing.strerror}") from missing
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise BadSettings(f"{path} is not TOML: {broken}") from broken
-    return Layer(str(path), values)
+        raise refused(f"{path} is not TOML: {broken}") from broken
 
 
 def from_environment(settings: type[BaseSettings], environ: Mapping[str, str]) -> Layer:

@@ -62,10 +62,6 @@ class Gate:
         self._plan = Followed(max_age_s=PLAN_MAX_AGE_S)
         engine.every(TURN_US, self._turn)
 
-    @property
-    def parked(self) -> int:
-        return len(self._parking)
-
     def arrive(self, number: int, asked: Requirements, arrived_us: int) -> None:
         """A query that was written at `arrived_us` and is read now."""
         self._counts.add(asked, second=arrived_us // 1_000_000, partition=0)

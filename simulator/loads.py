@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 
 from forecasting.rows import Floats
+from streams.contract import TargetKind
+from streams.query import Requirements
 
 Shape = Literal["burst", "diurnal", "mix-shift"]
 SHAPES: tuple[Shape, ...] = ("burst", "diurnal", "mix-shift")
@@ -35,6 +37,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def offline(self) -> bool:
         return self.priority == 0
+
+    @property
+    def requirements(self) -> Requirements:
+        """As a router reads them from such a query."""
+        return Requirements(
+            kind=TargetKind.TASK, target=self.task, slo_us=None if self.slo_ms is None else round(self.slo_ms * 1_000),
+            accuracy_min=self.accuracy_min or 0.0, priority=5 if self.priority is None else self.priority,
+        )  # fmt: skip
 
 
 class Scene(NamedTuple):

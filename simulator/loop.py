@@ -12,10 +12,22 @@ from collections.abc import Callable, Mapping
 import msgspec
 import numpy as np
 
-from simulator.baselines.infadapter import BETA, BUDGET, HISTORY_S, PERIOD_S, Curve, State, decide, maxima
+from agents.ordering import executor_order
+from simulator.baselines.infadapter import (
+    BETA,
+    BUDGET,
+    HISTORY_S,
+    PERIOD_S,
+    Curve,
+    State,
+    beside,
+    decide,
+    maxima,
+    paid_cores,
+)
 from simulator.engine import Engine
 from streams.records import Arrivals, Telemetry
-from streams.scaling import ExecutorOrder, LaneOrder
+from streams.scaling import ExecutorOrder
 
 LOOK_US = 50_000  # between two looks whether the lanes are there
 
@@ -52,9 +64,7 @@ class Loop:
 
     def cores(self, began_us: int, seconds: int) -> float:
         """The mean of what was paid for, over the seconds since then."""
-        since_us = [us for us, _ in self.paid]
-        index = np.searchsorted(since_us, began_us + np.arange(seconds) * 1_000_000, side="right") - 1
-        return float(np.mean([self.paid[n][1] for n in index]))
+        return paid_cores(self.paid, began_us, seconds)
 
     def _begin(self) -> None:
         if self._machine is None:
@@ -77,8 +87,7 @@ class Loop:
         if before == after:
             self._sleep()
             return
-        both = {name: max(before.get(name, 0), after.get(name, 0)) for name in before | after}
-        self._carry_out(both, lambda: self._carry_out(after, self._sleep))
+        self._carry_out(beside(before, after), lambda: self._carry_out(after, self._sleep))
 
     def _sleep(self) -> None:
         self._engine.after(round(self._settings.period_s * 1e6), self._turn)
@@ -88,10 +97,9 @@ class Loop:
         assert self._machine is not None
         self._epoch += 1
         self.paid.append((self._engine.now_us, sum(cores.values())))
-        lanes = tuple(LaneOrder(variant=name, lanes=count) for name, count in sorted(cores.items()) if count)
-        self._order(ExecutorOrder(executor=self._machine.executor, epoch=self._epoch, lanes=lanes))
-
-        wanted = {lane.variant: lane.lanes for lane in lanes}
+        order = executor_order(self._machine.executor, cores, epoch=self._epoch)
+        self._order(order)
+        wanted = {lane.variant: lane.lanes for lane in order.lanes}
 
         def look() -> None:
             assert self._machine is not None

@@ -32,6 +32,7 @@ from executors.machine import Machine
 from executors.orders import Drop, Load, Refuse, Resize, Want, next_step
 from registry.catalog import Catalog, Offer
 from simulator.engine import Engine
+from streams.clock import NEVER
 from streams.records import LaneReport, Telemetry
 from streams.scaling import ExecutorOrder
 
@@ -133,7 +134,7 @@ class Node:
         wake_us = self._machine.next_wake_us
         if wake_us < self._wake_us or self._wake_us <= now_us:
             self._wake_us = wake_us
-            if wake_us < 1 << 62:
+            if wake_us < NEVER:
                 self._engine.at(wake_us, self._tick, wake_us)
 
     def _tick(self, wake_us: int) -> None:

@@ -23,7 +23,7 @@ from registry.catalog import Catalog
 from simulator.engine import Engine
 from streams.clock import Micros
 from streams.plans import PlanRecord
-from streams.records import Arrivals, Forecast, PoolReport, Telemetry
+from streams.records import Arrivals, PoolReport, Telemetry
 from streams.scaling import Order, PoolOrder
 
 TURN_US, NEWS_US, LEARN_US = 100_000, 200_000, 1_000_000  # of the planner
@@ -90,7 +90,7 @@ class Control:
             self._said_s = now_s
             self._outlook.close(now_s)
             if self._outlook.ready(now_s):
-                for said in self._forecasts():
+                for said in self._outlook.publish(backlog=0.0, name="f"):
                     self._seen.forecast(said, now_us=now_us)
         leads = self._leading.leads(now_s=now_us / 1e6)
         if now_us - self._learnt_us >= LEARN_US:
@@ -102,9 +102,6 @@ class Control:
         if leads and not self._solving and now_us - self._looked_us >= wait_us:
             self._looked_us, self._observed.news = now_us, False
             self._solve(now_us)
-
-    def _forecasts(self) -> list[Forecast]:
-        return self._outlook.publish(backlog=0.0, name="f")
 
     def _solve(self, now_us: int) -> None:
         snapshot = self._seen.snapshot(self._standing, self._observed, now_us=now_us)

@@ -14,22 +14,21 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from agents.ordering import executor_order
 from agents.planner_settings import PlannerSettings
 from agents.verdict import Chosen
 from executors.job import Job
 from registry.catalog import Catalog
-from simulator.engine import EPOCH_US, Engine
+from simulator.engine import Engine
 from simulator.gate import Choosing, Gate, Waiting
 from simulator.hops import Delays, Hop, Partition
-from simulator.loads import Ask, Scene
+from simulator.loads import Scene
 from simulator.loop import Loop, Looping
 from simulator.node import Knobs, Node, Told
 from simulator.scores import Answered, Score, jump_s, score
 from simulator.steward import Control, Keeper, Site
-from streams.contract import TargetKind
-from streams.query import Query, Requirements
 from streams.records import Arrivals, PoolReport, Telemetry
-from streams.scaling import ExecutorOrder, LaneOrder, Order, PoolOrder
+from streams.scaling import ExecutorOrder, Order, PoolOrder
 
 LAST_ANSWERS_S = 15.0
 BACK_MAX = 5  # [executor] attempts_max
@@ -76,12 +75,11 @@ class World:
     """One run. Use each once."""
 
     def __init__(self, setup: Setup, scene: Scene, *, seed: int) -> None:
-        self.engine = Engine(now_us=EPOCH_US)
+        self.engine = Engine()
         self._setup, self._scene = setup, scene
-        rngs = np.random.default_rng(seed).spawn(5)
-        self._load_rng, self._hop_rng, self._lane_rng, router_rng, _ = rngs
-        self._delays = Delays(setup.hop, self._hop_rng)
-        self._asked = [asked_of(ask) for ask in scene.asks]
+        self._load_rng, hop_rng, self._lane_rng, router_rng = np.random.default_rng(seed).spawn(4)
+        self._delays = Delays(setup.hop, hop_rng)
+        self._asked = [ask.requirements for ask in scene.asks]
         self._accuracy = {offer.variant: offer.accuracy for offer in setup.catalog.offers()}
         self._nodes: dict[str, Node] = {}
         self._ways: dict[str, Partition] = {}
@@ -253,8 +251,7 @@ class World:
         given = self._setup.lanes.get(site.name, [])
         if self._setup.planner is None and given:
             held = given[(int(name.rpartition("-")[2]) - 1) % len(given)]
-            lanes = tuple(LaneOrder(variant=variant, lanes=count) for variant, count in held.items() if count)
-            node.order(ExecutorOrder(executor=name, epoch=1, lanes=lanes))
+            node.order(executor_order(name, held, epoch=1))
 
     def _drain(self, name: str) -> None:
         node = self._nodes.get(name)
@@ -276,13 +273,3 @@ class World:
     def _ended(self, name: str) -> None:
         for keeper in self._keepers.values():
             keeper.ended(name)
-
-
-def asked_of(ask: Ask) -> Requirements:
-    return Requirements(
-        kind=TargetKind.TASK, target=ask.task, slo_us=None if ask.slo_ms is None else round(ask.slo_ms * 1_000),
-        accuracy_min=ask.accuracy_min or 0.0, priority=5 if ask.priority is None else ask.priority,
-    )  # fmt: skip
-
-
-__all__ = ["Query", "Ran", "Setup", "World", "asked_of"]

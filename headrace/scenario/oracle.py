@@ -18,12 +18,11 @@ from forecasting.rows import Floats
 from headrace.fleet_parts import Fleet
 from optimizer.transition import Hysteresis
 from registry.catalog import Catalog
-from simulator.loads import Ask, Scene
-from streams.contract import TargetKind
+from simulator.loads import Scene
 from streams.plans import Demand, Host, PoolNow, Snapshot
-from streams.query import Requirements
 
 LOOK_S = 20
+PEAK = 0.99
 GRAIN = 0.02  # rates closer to each other than this share a solve
 OPTIONS = Options(headroom=1.0, solve_s=1.0, hysteresis=Hysteresis(hold=1, step_out=10_000, step_in=10_000))
 
@@ -33,15 +32,6 @@ class Fixed(msgspec.Struct, frozen=True, kw_only=True):
 
     machines: dict[str, int]
     lanes: dict[str, list[dict[str, int]]]
-
-
-def klass(ask: Ask) -> str:
-    """The key under which the router counts these queries."""
-    asked = Requirements(
-        kind=TargetKind.TASK, target=ask.task, slo_us=None if ask.slo_ms is None else round(ask.slo_ms * 1_000),
-        accuracy_min=ask.accuracy_min or 0.0, priority=5 if ask.priority is None else ask.priority,
-    )  # fmt: skip
-    return class_of(asked)
 
 
 def ahead(qps: Floats, seconds: int) -> Floats:
@@ -68,6 +58,12 @@ def needed(
             known[at] = machines(made, catalog, options, {}, clock=clock).machines
             tell(second)
         found.append(known[at])
+    return found
+
+
+def peak(scene: Scene) -> Floats:
+    """What a static plan is made for: the largest seconds of each class but one in a hundred; shape (classes,)."""
+    found: Floats = np.quantile(scene.qps, PEAK, axis=0)
     return found
 
 
@@ -109,7 +105,7 @@ def _snapshot(scene: Scene, rates: tuple[float, ...], fleet: Fleet, *, eta: Mapp
             for name, pool in sorted(fleet.pools.items())
         ),
         demands=tuple(
-            Demand(klass=klass(ask), near=rate, far=rate, measured=rate)
+            Demand(klass=class_of(ask.requirements), near=rate, far=rate, measured=rate)
             for ask, rate in zip(scene.asks, rates, strict=True) if not ask.offline
         ),
     )  # fmt: skip

@@ -9,15 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from headrace.fleet_parts import Fleet
-from headrace.fleet_records import records_of
+from headrace.fleet_records import catalog_of
 from headrace.scenario import oracle
 from headrace.scenario.run import Ran, race
 from headrace.scenario.side import Side, follow
 from headrace.stack import NotReady
-from registry.catalog import Catalog
 from simulator.loads import Scene
 from streams.broker import LocalBroker
 from streams.settings import KafkaSettings
@@ -38,20 +35,18 @@ class Played(NamedTuple):
     capacity: dict[tuple[str, str], float]
 
 
-def catalog_of(fleet: Fleet) -> Catalog:
-    made = Catalog()
-    for record in records_of(fleet):
-        made.add(record)
-    return made
+def sized(
+    scene: Scene, fleet: Fleet, *, eta: Mapping[str, float] | None = None, cost: float = COST
+) -> tuple[oracle.Fixed, float]:
+    """The static side, planned in hindsight for the load's largest seconds, and what an oracle's machines cost.
 
-
-def sized(scene: Scene, fleet: Fleet) -> tuple[oracle.Fixed, float]:
-    """The static side, planned in hindsight for the load's largest seconds, and what an oracle's machines cost."""
+    eta: what the oracle's lanes deliver, as learnt by who served it. `cost`: of the oracle's, that the static may.
+    """
     catalog = catalog_of(fleet)
-    held = oracle.needed(scene, scene.qps, fleet, catalog, eta={}, options=oracle.OPTIONS, clock=time.monotonic)
+    held = oracle.needed(scene, scene.qps, fleet, catalog, eta=eta or {}, options=oracle.OPTIONS, clock=time.monotonic)
     usd = oracle.usd_hour(held, fleet)
-    peak = np.quantile(scene.qps, 0.99, axis=0)
-    return oracle.fixed(scene, peak, fleet, catalog, budget_usd_hour=COST * usd, clock=time.monotonic), usd
+    peak = oracle.peak(scene)
+    return oracle.fixed(scene, peak, fleet, catalog, budget_usd_hour=cost * usd, clock=time.monotonic), usd
 
 
 def play(

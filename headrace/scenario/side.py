@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from confluent_kafka import Producer
 
+from agents.ordering import executor_order
 from headrace.fleet_parts import Fleet
 from headrace.fleet_records import records_of
 from headrace.scenario.oracle import Fixed
@@ -17,7 +18,7 @@ from headrace.scenario.watch import Watch
 from headrace.settings import load
 from headrace.stack import Stack
 from streams.rdlog import log as rdkafka
-from streams.scaling import ExecutorOrder, LaneOrder, Order, PoolOrder, encode_order
+from streams.scaling import ExecutorOrder, Order, PoolOrder, encode_order
 from streams.settings import KafkaSettings
 
 FLUSH_S = 10.0
@@ -107,8 +108,3 @@ def follow(side: Side, plan: Fixed, *, epoch: int) -> bool:
         == {lane.variant: lane.lanes for lane in wanted[word.executor].lanes}
         for word in heard if word.executor in wanted
     )  # fmt: skip
-
-
-def executor_order(name: str, held: Mapping[str, int], *, epoch: int) -> ExecutorOrder:
-    lanes = tuple(LaneOrder(variant=variant, lanes=count) for variant, count in sorted(held.items()) if count)
-    return ExecutorOrder(executor=name, epoch=epoch, lanes=lanes)

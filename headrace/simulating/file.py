@@ -1,13 +1,13 @@
 """A scenario file: the fleet, the load, and the policies that are compared on it.
 
-scenario = read(Path("burst.toml"))   # checked; BadScenario names every violation
-setup, scene = scenario.world("headrace")
+scenario = read(Path("burst.toml"))  # checked; BadScenario names every violation
+scene = scenario.scene(seed=1)
+World(scenario.setup("headrace", scene), scene, seed=1).run()
 """
 
 from __future__ import annotations
 
 import time
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,8 +20,9 @@ from forecasting.trace import read as read_trace
 from headrace.fleet_checks import told
 from headrace.fleet_file import read as read_fleet
 from headrace.fleet_parts import Fleet
+from headrace.fleet_records import catalog_of
+from headrace.layers import values_of
 from headrace.scenario import oracle
-from headrace.scenario.play import catalog_of
 from simulator.gate import Choosing
 from simulator.hops import Hop
 from simulator.loads import Ask, Scene, made, of_trace, steepest
@@ -31,7 +32,6 @@ from simulator.world import Setup
 from streams.errors import ClientFault
 
 SECONDS_MAX = 14 * 86_400
-PEAK = 0.99  # quantile of the load's seconds that a static plan is made for
 OWN = "headrace"
 
 
@@ -122,9 +122,10 @@ class Scenario(_Part):
         catalog = catalog_of(fleet)
         planner, lanes = None, {}
         if part.static:
-            peak = np.quantile(scene.qps, PEAK, axis=0)
-            budget = part.budget_usd_hour or None
-            plan = oracle.fixed(scene, peak, fleet, catalog, budget_usd_hour=budget, clock=time.monotonic)
+            plan = oracle.fixed(
+                scene, oracle.peak(scene), fleet, catalog, budget_usd_hour=part.budget_usd_hour or None,
+                clock=time.monotonic,
+            )  # fmt: skip
             lanes = plan.lanes
             fleet = _first(fleet, plan.machines)
         else:
@@ -142,13 +143,7 @@ class Scenario(_Part):
 
 def read(path: Path) -> Scenario:
     """Read and check. Raises: BadScenario with every violation of the file, BadFleet."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as missing:
-        raise BadScenario(f"{path} cannot be read: {missing.strerror}") from missing
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
-        raise BadScenario(f"{path} is not TOML: {broken}") from broken
-    scenario: Scenario = _checked(Scenario, values, str(path))
+    scenario: Scenario = _checked(Scenario, values_of(path, BadScenario), str(path))
     folder = path.parent
     load = scenario.load
     if load.trace is not None:

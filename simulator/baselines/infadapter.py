@@ -11,7 +11,7 @@ of the last ten minutes, times 1.1. Source: reconfigurable-ml-pipeline/InfAdapte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -113,6 +113,18 @@ def objective(
         left <= 0, gained / max(load, 1e-9) - beta * rows.sum(axis=1) / budget, -np.inf
     )
     return found
+
+
+def beside(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """What stands during a transition: the new is created before the old is destroyed."""
+    return {name: max(before.get(name, 0), after.get(name, 0)) for name in {**before, **after}}
+
+
+def paid_cores(paid: Sequence[tuple[int, int]], began_us: int, seconds: int) -> float:
+    """The mean over the seconds since then. `paid`: moments, and the cores that are paid for since each."""
+    at_us = began_us + np.arange(seconds) * 1_000_000
+    index = np.searchsorted([since_us for since_us, _ in paid], at_us, side="right") - 1
+    return float(np.mean([paid[n][1] for n in index]))
 
 
 @lru_cache(maxsize=8)

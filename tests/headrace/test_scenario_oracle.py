@@ -9,9 +9,10 @@ import pytest
 
 from headrace.fleet_file import read
 from headrace.fleet_parts import Fleet
+from headrace.fleet_records import catalog_of
 from headrace.scenario import oracle
 from headrace.scenario.command import ASKS, FLEET
-from headrace.scenario.play import catalog_of, lane_qps
+from headrace.scenario.play import lane_qps
 from simulator.loads import Ask, Scene
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.burst import LOAD_S as RESIDENT_S
 from benchmarks.burst import fleet, scene_of
 from benchmarks.forecast import found
 from benchmarks.planner_exact import RESNETS
-from headrace.scenario.play import catalog_of
+from headrace.fleet_records import catalog_of
 from headrace.simulating.file import sites_of
 from simulator.baselines.infadapter import BUDGET
 from simulator.loop import Looping
 from simulator.node import Knobs
 from simulator.world import Ran, Setup, World
 
-RESIDENT_S = {"resnet18": 0.4, "resnet34": 0.7, "resnet50": 1.0, "resnet101": 1.7, "resnet152": 2.5}
 LOAD_S = {name: curve.load_s for name, curve in RESNETS.items()}
 
 
