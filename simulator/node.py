@@ -90,12 +90,14 @@ class Node:
 
     @property
     def lanes(self) -> dict[str, int]:
-        """Instances by variant."""
+        """Instances by variant; none once it left."""
+        if self.state == "gone":
+            return {}
         return {name: want.lanes for name, want in self._here.items()}
 
     def order(self, order: ExecutorOrder) -> None:
         """A newer order; older ones are ignored."""
-        if self._order is None or order.epoch >= self._order.epoch:
+        if self.state != "gone" and (self._order is None or order.epoch >= self._order.epoch):
             self._order = order
             self._next()
             self._report()

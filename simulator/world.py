@@ -81,7 +81,7 @@ class World:
         self._delays = Delays(setup.hop, hop_rng)
         self._asked = [ask.requirements for ask in scene.asks]
         self._accuracy = {offer.variant: offer.accuracy for offer in setup.catalog.offers()}
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, Node] = {}  # those that left too: what is on its way to them comes back
         self._ways: dict[str, Partition] = {}
         self._slots = 0
         self._first = 0  # number of the load's first query
@@ -246,7 +246,7 @@ class World:
         node = self._nodes[name] = Node(
             self.engine, self._setup.catalog, name=name, pool=site.name, hardware=site.hardware, cores=site.cores,
             memory_mb=site.memory_mb, slot=self._slots, knobs=self._setup.executor, rng=self._lane_rng,
-            say=self._said, tell=self._told, gone=self._gone,
+            say=self._said, tell=self._told, gone=self._ended,
         )  # fmt: skip
         given = self._setup.lanes.get(site.name, [])
         if self._setup.planner is None and given:
@@ -261,14 +261,10 @@ class World:
             node.drain()
 
     def _kill(self, name: str) -> None:
-        node = self._nodes.pop(name, None)
+        node = self._nodes.get(name)
         if node is not None:
             for number in node.kill():
                 self._told(Told(number, "back"))
-
-    def _gone(self, name: str) -> None:
-        self._nodes.pop(name, None)
-        self._ended(name)
 
     def _ended(self, name: str) -> None:
         for keeper in self._keepers.values():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from agents.planner_settings import PlannerSettings
+from simulator.hops import Hop
 from simulator.loads import Ask
 from simulator.scores import by_second
 from simulator.world import Setup, World
@@ -68,3 +70,22 @@ def test_world_offline_queries_take_what_is_idle() -> None:
 
     assert ran.score.offline_done == 1.0
     assert ran.score.violations < 0.01
+
+
+def test_world_machine_that_leaves_under_load_loses_nothing() -> None:
+    """The router goes on choosing it until it hears; what comes too late goes back and is chosen for again."""
+    site = msgspec.structs.replace(SITE, first=6, boot_s=0.0)
+    slow = Hop(p50_us=20_000, p99_us=40_000)  # so that many are on their way
+    setup = Setup(catalog=catalog(), sites=(site,), lanes={"cpu": [{QUICK: 2}]}, hop=slow)
+    world = World(setup, steady(150.0, 20), seed=1)
+    start_us = world.engine.now_us
+
+    def leave() -> None:
+        next(node for node in world._nodes.values() if node.state == "ready").drain()
+
+    for at_s in range(28, 44, 2):
+        world.engine.at(start_us + at_s * 1_000_000, leave)
+    ran = world.run()
+
+    assert ran.score.lost == 0
+    assert ran.score.violations < 0.05
